@@ -1,0 +1,1 @@
+"""Linear state space systems: discretization, convolution, scan, realization, filtering, control."""

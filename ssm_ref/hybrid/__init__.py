@@ -1,0 +1,1 @@
+"""Models that mix state space layers with attention and experts."""

@@ -1,0 +1,1 @@
+"""Linear recurrences with matrix states: RWKV and its relatives."""

@@ -1,0 +1,1 @@
+"""State space language models that read images and sound."""

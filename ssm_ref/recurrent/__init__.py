@@ -1,0 +1,1 @@
+"""Classical recurrent networks: RNN, LSTM, GRU."""
