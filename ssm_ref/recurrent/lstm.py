@@ -1,0 +1,124 @@
+"""The LSTM: a cell that is carried along by multiplication and addition, guarded by gates.
+
+With input u_t ∈ R^{d_in}, hidden state h_t ∈ R^d and cell c_t ∈ R^d,
+
+    i, f, o = σ(W u_t + U h_{t-1} + b)    (1)
+    g = tanh(W_g u_t + U_g h_{t-1} + b_g)    (2)
+    c_t = f ⊙ c_{t-1} + i ⊙ g    (3)
+    h_t = o ⊙ tanh(c_t)    (4)
+
+Eq. (3) is a linear recurrence in c: with f = 1 and i = 0 the cell is kept exactly (the "constant
+error carousel"). But the gates read h_{t-1}, so the whole is nonlinear and sequential.
+Sources: Hochreiter and Schmidhuber 1997; the forget gate is by Gers et al. 2000. Parameters are
+laid out as in `torch.nn.LSTMCell`, gates in the order i, f, g, o.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+
+
+class LSTMState(NamedTuple):
+    """What an LSTM carries from step to step."""
+
+    h: Float[Tensor, "b d"]
+    c: Float[Tensor, "b d"]
+
+
+def lstm_cell(pre: Float[Tensor, "b four_d"], c: Float[Tensor, "b d"]) -> LSTMState:
+    """The new state from the pre-activations W u_t + U h_{t-1} + b, in the order i, f, g, o."""
+    i, f, g, o = pre.chunk(4, dim=-1)
+    i, f, o = torch.sigmoid(i), torch.sigmoid(f), torch.sigmoid(o)  # (1)
+    g = torch.tanh(g)  # (2)
+    c = f * c + i * g  # (3)
+    return LSTMState(o * torch.tanh(c), c)  # (4)
+
+
+def lstm_recurrence(
+    u: Float[Tensor, "b l m"],
+    state: LSTMState,
+    W: Float[Tensor, "four_d m"],
+    U: Float[Tensor, "four_d d"],
+    b: Float[Tensor, " four_d"],
+) -> tuple[Float[Tensor, "b l d"], LSTMState]:
+    """All hidden states of Eqs. (1) to (4) and the last state: the definition."""
+    hs = []
+    for t in range(u.shape[1]):
+        state = lstm_cell(u[:, t] @ W.T + state.h @ U.T + b, state.c)
+        hs.append(state.h)
+    return torch.stack(hs, dim=1), state
+
+
+class LSTM(nn.Module):
+    """One LSTM layer, d_in → d_model, that hands its state in and out.
+
+    Parameters have the names and the shapes of `torch.nn.LSTMCell` (two biases, which are added).
+    The forget bias starts at 1, so that a fresh cell keeps more than it drops.
+    """
+
+    def __init__(self, d_in: int, d_model: int) -> None:
+        super().__init__()
+        if d_in < 1 or d_model < 1:
+            raise ValueError(f"d_in and d_model must be positive; got {d_in} and {d_model}")
+        self.d_in, self.d_model = d_in, d_model
+        self.weight_ih = nn.Parameter(torch.empty(4 * d_model, d_in))
+        self.weight_hh = nn.Parameter(torch.empty(4 * d_model, d_model))
+        self.bias_ih = nn.Parameter(torch.empty(4 * d_model))
+        self.bias_hh = nn.Parameter(torch.empty(4 * d_model))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Weights from U(±1/√d); biases zero, but for the forget gate: 1."""
+        bound = 1 / math.sqrt(self.d_model)
+        nn.init.uniform_(self.weight_ih, -bound, bound)
+        nn.init.uniform_(self.weight_hh, -bound, bound)
+        nn.init.zeros_(self.bias_ih)
+        nn.init.zeros_(self.bias_hh)
+        self.bias_ih[self.d_model : 2 * self.d_model] = 1
+
+    def initial_state(self, batch: int) -> LSTMState:
+        """h_{-1} = c_{-1} = 0, in float32 or wider."""
+        zeros = self.weight_hh.new_zeros(batch, self.d_model, dtype=state_dtype(self.weight_hh))
+        return LSTMState(zeros, zeros)
+
+    def forward(
+        self, u: Float[Tensor, "b l m"], state: LSTMState | None = None
+    ) -> tuple[Float[Tensor, "b l d"], LSTMState]:
+        """Hidden states of every step and the last state, after `state` (zeros when not given)."""
+        expect_sequence("u", u, self.d_in)
+        state = self._checked(state, u.shape[0])
+        Wu = F.linear(u, self.weight_ih, self.bias_ih)  # b l 4d
+        hs = []
+        for Wu_t in Wu.unbind(dim=1):
+            state = self._next(Wu_t, state)
+            hs.append(state.h)
+        return torch.stack(hs, dim=1).to(Wu.dtype), state
+
+    def step(
+        self, u_t: Float[Tensor, "b m"], state: LSTMState | None = None
+    ) -> tuple[Float[Tensor, "b d"], LSTMState]:
+        """Output h_t and the new state."""
+        expect_token("u_t", u_t, self.d_in)
+        Wu_t = F.linear(u_t, self.weight_ih, self.bias_ih)
+        state = self._next(Wu_t, self._checked(state, u_t.shape[0]))
+        return state.h.to(Wu_t.dtype), state
+
+    def _next(self, Wu_t: Tensor, state: LSTMState) -> LSTMState:
+        Uh = F.linear(state.h.to(Wu_t.dtype), self.weight_hh, self.bias_hh)
+        return lstm_cell((Wu_t + Uh).to(state.c.dtype), state.c)
+
+    def _checked(self, state: LSTMState | None, batch: int) -> LSTMState:
+        if state is None:
+            return self.initial_state(batch)
+        if not isinstance(state, LSTMState):
+            raise ValueError(f"state must be an LSTMState (h, c); got {type(state).__name__}")
+        expect_shape("state.h", state.h, (batch, self.d_model))
+        expect_shape("state.c", state.c, (batch, self.d_model))
+        return state
