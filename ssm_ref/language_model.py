@@ -1,0 +1,204 @@
+"""The shell of a language model: embedding, residual blocks, norm, head.
+
+    x⁰ = E[ids]                                 (1)
+    xⁱ⁺¹ = xⁱ + fᵢ(norm(xⁱ))                    (2)
+    logits = norm(xⁿ) Eᵀ                        (3)
+
+Each branch fᵢ comes from a factory, so every architecture here shares this file. A branch that
+mixes tokens over time offers four calls with one meaning:
+
+    branch(u)                    (b, l, m) → (b, l, m), from an empty past
+    branch.allocate_state(b)     the state of an empty past
+    branch.prefill(u, state)     (b, l, m) → the same output after that past, and the new state
+    branch.step(u, state)        (b, m) → one token of it, and the new state
+
+States are values: no call changes the one it was given. A branch without `step` (an MLP) acts on
+each token by itself and has no state.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from ssm_ref.norm import RMSNorm
+
+State = list[Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LanguageModelConfig:
+    """Sizes and options of the shell."""
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    pad_vocab_to: int = 8
+    norm_eps: float = 1e-5
+    residual_in_fp32: bool = True
+    tie_embeddings: bool = True
+    checkpoint_layers: bool = False  # recompute each layer in the backward pass
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "d_model", "n_layers", "pad_vocab_to"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows of the embedding: `vocab_size` rounded up to a multiple of `pad_vocab_to`."""
+        return -(-self.vocab_size // self.pad_vocab_to) * self.pad_vocab_to
+
+
+class ResidualBranch(nn.Module):
+    """x + f(norm(x)), where f may keep a state.    (2)"""
+
+    branch: Any  # an nn.Module with, if it keeps a state, the four calls above
+
+    def __init__(self, norm: nn.Module, branch: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+        self.branch = branch
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the branch mixes tokens over time."""
+        return hasattr(self.branch, "step")
+
+    def forward(
+        self, x: Float[Tensor, "*b m"], dtype: torch.dtype, **context: Any
+    ) -> Float[Tensor, "*b m"]:
+        """The residual after this layer; the branch computes in `dtype`."""
+        u = self.norm(x).to(dtype)
+        return x + (self.branch(u, **context) if self.has_state else self.branch(u))  # (2)
+
+    def resume(
+        self, x: Float[Tensor, "*b m"], state: Any, dtype: torch.dtype, **context: Any
+    ) -> tuple[Float[Tensor, "*b m"], Any]:
+        """The same after the past in `state`: several tokens (b, l, m) or one (b, m)."""
+        if not self.has_state:
+            return self(x, dtype), state
+        u = self.norm(x).to(dtype)
+        if x.ndim == 2:
+            y, state = self.branch.step(u, state)
+        else:
+            y, state = self.branch.prefill(u, state, **context)
+        return x + y, state
+
+
+class LanguageModel(nn.Module):
+    """Eqs. (1) to (3) around branches made by `branch(layer)`, with norms made by `norm()`."""
+
+    def __init__(
+        self,
+        cfg: LanguageModelConfig,
+        branch: Callable[[int], nn.Module],
+        *,
+        norm: Callable[[], nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.cfg = cfg
+        make_norm = norm or (lambda: RMSNorm(cfg.d_model, eps=cfg.norm_eps))
+        self.embedding = nn.Embedding(cfg.padded_vocab_size, cfg.d_model)
+        self.layers = nn.ModuleList(
+            ResidualBranch(make_norm(), branch(i)) for i in range(cfg.n_layers)
+        )
+        self.norm = make_norm()
+        self.head = (
+            None
+            if cfg.tie_embeddings
+            else nn.Linear(cfg.d_model, cfg.padded_vocab_size, bias=False)
+        )
+        nn.init.normal_(self.embedding.weight, std=0.02)
+
+    @property
+    def blocks(self) -> list[ResidualBranch]:
+        """The layers, first to last."""
+        return cast("list[ResidualBranch]", list(self.layers))
+
+    def forward(
+        self,
+        ids: Int[Tensor, "b l"],
+        *,
+        mask: Bool[Tensor, "b l"] | None = None,
+        cu_seqlens: Int[Tensor, " s1"] | None = None,
+    ) -> Float[Tensor, "b l v"]:
+        """Logits of the token after each one, from an empty past.
+
+        `mask` is False where a row is padding; `cu_seqlens` tells packed sequences apart. Either
+        is passed to the branches that keep a state. Raises `ValueError` for ids of another shape
+        or out of range.
+        """
+        dtype, x = self._embed(ids, ndim=2)
+        context = {"mask": mask, "cu_seqlens": cu_seqlens}
+        given: dict[str, Any] = {name: t for name, t in context.items() if t is not None}
+        for layer in self.blocks:
+            if self.cfg.checkpoint_layers and self.training:
+                x = checkpoint(layer, x, dtype, use_reentrant=False, **given)
+            else:
+                x = layer(x, dtype, **given)
+        return self._logits(x, dtype)
+
+    def allocate_state(self, batch: int) -> State:
+        """State of an empty past, one entry a layer (None where a layer keeps none)."""
+        if batch < 0:
+            raise ValueError(f"batch must not be negative; got {batch}")
+        return [
+            layer.branch.allocate_state(batch) if layer.has_state else None for layer in self.blocks
+        ]
+
+    def prefill(
+        self, ids: Int[Tensor, "b l"], state: State, *, mask: Bool[Tensor, "b l"] | None = None
+    ) -> tuple[Float[Tensor, "b l v"], State]:
+        """`forward` after the past in `state`, and the state after the last token."""
+        dtype, x = self._embed(ids, ndim=2)
+        return self._resume(x, dtype, state, {} if mask is None else {"mask": mask})
+
+    def step(self, ids: Int[Tensor, " b"], state: State) -> tuple[Float[Tensor, "b v"], State]:
+        """Logits after one more token a row, and the new state."""
+        dtype, x = self._embed(ids, ndim=1)
+        return self._resume(x, dtype, state, {})
+
+    def _resume(
+        self, x: Tensor, dtype: torch.dtype, state: State, context: dict[str, Tensor]
+    ) -> tuple[Tensor, State]:
+        if len(state) != len(self.layers):
+            raise ValueError(
+                f"state must have one entry for each of {len(self.layers)} layers; got {len(state)}"
+            )
+        after: State = []
+        for layer, past in zip(self.blocks, state, strict=True):
+            x, past = layer.resume(x, past, dtype, **context)
+            after.append(past)
+        return self._logits(x, dtype), after
+
+    def _embed(self, ids: Tensor, *, ndim: int) -> tuple[torch.dtype, Tensor]:
+        if ids.ndim != ndim or ids.dtype not in (torch.int32, torch.int64):
+            shape = "(b, l)" if ndim == 2 else "(b,)"
+            raise ValueError(
+                f"ids must be int32 or int64 of shape {shape}; got {ids.dtype} {tuple(ids.shape)}"
+            )
+        if ndim == 2 and ids.shape[1] == 0:
+            raise ValueError("ids must hold at least one token a row; got none")
+        # Elsewhere than on a CPU reading the range back would stall the device, and the
+        # embedding checks it there.
+        if ids.device.type == "cpu" and not torch.compiler.is_compiling() and ids.numel():
+            low, high = (int(end) for end in torch.aminmax(ids))
+            if low < 0 or high >= self.cfg.vocab_size:
+                raise ValueError(
+                    f"ids must be in 0 … {self.cfg.vocab_size - 1}; got {low} … {high}"
+                )
+        x = self.embedding(ids)  # (1)
+        dtype = x.dtype
+        wide = torch.promote_types(dtype, torch.float32)
+        return dtype, x.to(wide) if self.cfg.residual_in_fp32 else x
+
+    def _logits(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        # Rows that only pad the vocabulary are cut off: no sampler may draw them.
+        return functional.linear(self.norm(x).to(dtype), weight)[..., : self.cfg.vocab_size]  # (3)
