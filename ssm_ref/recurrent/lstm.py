@@ -83,15 +83,19 @@ class LSTM(nn.Module):
         nn.init.zeros_(self.bias_hh)
         self.bias_ih[self.d_model : 2 * self.d_model] = 1
 
-    def initial_state(self, batch: int) -> LSTMState:
+    def allocate_state(self, batch: int) -> LSTMState:
         """h_{-1} = c_{-1} = 0, in float32 or wider."""
         zeros = self.weight_hh.new_zeros(batch, self.d_model, dtype=state_dtype(self.weight_hh))
         return LSTMState(zeros, zeros)
 
-    def forward(
-        self, u: Float[Tensor, "b l m"], state: LSTMState | None = None
+    def forward(self, u: Float[Tensor, "b l m"]) -> Float[Tensor, "b l d"]:
+        """Hidden states of every step, from an empty past."""
+        return self.prefill(u, self.allocate_state(u.shape[0]))[0]
+
+    def prefill(
+        self, u: Float[Tensor, "b l m"], state: LSTMState
     ) -> tuple[Float[Tensor, "b l d"], LSTMState]:
-        """Hidden states of every step and the last state, after `state` (zeros when not given)."""
+        """Hidden states of every step after `state`, and the state after the last one."""
         expect_sequence("u", u, self.d_in)
         state = self._checked(state, u.shape[0])
         Wu = F.linear(u, self.weight_ih, self.bias_ih)  # b l 4d
@@ -102,7 +106,7 @@ class LSTM(nn.Module):
         return torch.stack(hs, dim=1).to(Wu.dtype), state
 
     def step(
-        self, u_t: Float[Tensor, "b m"], state: LSTMState | None = None
+        self, u_t: Float[Tensor, "b m"], state: LSTMState
     ) -> tuple[Float[Tensor, "b d"], LSTMState]:
         """Output h_t and the new state."""
         expect_token("u_t", u_t, self.d_in)
@@ -114,9 +118,7 @@ class LSTM(nn.Module):
         Uh = F.linear(state.h.to(Wu_t.dtype), self.weight_hh, self.bias_hh)
         return lstm_cell((Wu_t + Uh).to(state.c.dtype), state.c)
 
-    def _checked(self, state: LSTMState | None, batch: int) -> LSTMState:
-        if state is None:
-            return self.initial_state(batch)
+    def _checked(self, state: LSTMState, batch: int) -> LSTMState:
         if not isinstance(state, LSTMState):
             raise ValueError(f"state must be an LSTMState (h, c); got {type(state).__name__}")
         expect_shape("state.h", state.h, (batch, self.d_model))

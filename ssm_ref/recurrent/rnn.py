@@ -67,14 +67,18 @@ class RNN(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -1 / math.sqrt(self.d_model), 1 / math.sqrt(self.d_model))
 
-    def initial_state(self, batch: int) -> Float[Tensor, "b d"]:
+    def allocate_state(self, batch: int) -> Float[Tensor, "b d"]:
         """h_{-1} = 0, in float32 or wider."""
         return self.weight_hh.new_zeros(batch, self.d_model, dtype=state_dtype(self.weight_hh))
 
-    def forward(
-        self, u: Float[Tensor, "b l m"], state: Float[Tensor, "b d"] | None = None
+    def forward(self, u: Float[Tensor, "b l m"]) -> Float[Tensor, "b l d"]:
+        """Hidden states of every step, from an empty past."""
+        return self.prefill(u, self.allocate_state(u.shape[0]))[0]
+
+    def prefill(
+        self, u: Float[Tensor, "b l m"], state: Float[Tensor, "b d"]
     ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b d"]]:
-        """Hidden states of every step and the last one, after `state` (zeros when not given)."""
+        """Hidden states of every step after `state`, and the state after the last one."""
         expect_sequence("u", u, self.d_in)
         h = self._checked(state, u.shape[0])
         Wu = F.linear(u, self.weight_ih, self.bias_ih)  # b l d
@@ -85,7 +89,7 @@ class RNN(nn.Module):
         return torch.stack(hs, dim=1).to(Wu.dtype), h
 
     def step(
-        self, u_t: Float[Tensor, "b m"], state: Float[Tensor, "b d"] | None = None
+        self, u_t: Float[Tensor, "b m"], state: Float[Tensor, "b d"]
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
         """One step of Eq. (1): output and new state (the same numbers)."""
         expect_token("u_t", u_t, self.d_in)
@@ -97,8 +101,6 @@ class RNN(nn.Module):
         Uh = F.linear(h.to(Wu_t.dtype), self.weight_hh, self.bias_hh)
         return torch.tanh((Wu_t + Uh).to(h.dtype))
 
-    def _checked(self, state: Tensor | None, batch: int) -> Tensor:
-        if state is None:
-            return self.initial_state(batch)
+    def _checked(self, state: Tensor, batch: int) -> Tensor:
         expect_shape("state", state, (batch, self.d_model))
         return state

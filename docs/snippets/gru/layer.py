@@ -9,8 +9,8 @@ torch.manual_seed(0)
 layer = GRU(d_in=8, d_model=16)
 u = torch.randn(2, 100, 8)  # batch, length, d_in
 
-y, _ = layer(u)
-state = None
+y = layer(u)
+state = layer.allocate_state(2)
 for t in range(100):  # constant memory: one state, whatever the length
     y_t, state = layer.step(u[:, t], state)
 print(y.shape, state.shape)

@@ -9,7 +9,7 @@ torch.manual_seed(0)
 layer = LSTM(d_in=8, d_model=16)
 u = torch.randn(2, 100, 8)  # batch, length, d_in
 
-y, state = layer(u)
+y, state = layer.prefill(u, layer.allocate_state(2))
 print(y.shape, state.h.shape, state.c.shape)
 
 theirs = torch.nn.LSTM(8, 16, batch_first=True)  # the same parameters under PyTorch's names

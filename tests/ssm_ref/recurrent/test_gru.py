@@ -18,7 +18,7 @@ def test_matches_torch_values_and_gradients(layer: GRU) -> None:
     theirs.load_state_dict({f"{k}_l0": v for k, v in layer.state_dict().items()})
     u = torch.randn(3, 11, 5, dtype=torch.float64, requires_grad=True)
     v = u.detach().clone().requires_grad_()
-    (y, h), (y_theirs, h_theirs) = layer(u), theirs(v)
+    (y, h), (y_theirs, h_theirs) = layer.prefill(u, layer.allocate_state(3)), theirs(v)
     torch.testing.assert_close(y, y_theirs)
     torch.testing.assert_close(h, h_theirs[0])
     (y.sin().sum() + h.sum()).backward()
@@ -31,30 +31,30 @@ def test_matches_torch_values_and_gradients(layer: GRU) -> None:
 def test_matches_the_definition(layer: GRU) -> None:
     u, h = torch.randn(2, 6, 5, dtype=torch.float64), torch.randn(2, 7, dtype=torch.float64)
     weights, biases = (layer.weight_ih, layer.weight_hh), (layer.bias_ih, layer.bias_hh)
-    torch.testing.assert_close(layer(u, h)[0], gru_recurrence(u, h, weights, biases))
+    torch.testing.assert_close(layer.prefill(u, h)[0], gru_recurrence(u, h, weights, biases))
 
 
 @pytest.mark.parametrize("cut", range(1, 6))
 def test_cut_anywhere(layer: GRU, cut: int) -> None:
     u = torch.randn(2, 6, 5, dtype=torch.float64)
-    whole, last = layer(u)
-    head, state = layer(u[:, :cut])
-    tail, state = layer(u[:, cut:], state)
+    whole, last = layer.prefill(u, layer.allocate_state(2))
+    head, state = layer.prefill(u[:, :cut], layer.allocate_state(2))
+    tail, state = layer.prefill(u[:, cut:], state)
     torch.testing.assert_close(torch.cat([head, tail], dim=1), whole)
     torch.testing.assert_close(state, last)
 
 
 def test_steps_equal_forward(layer: GRU) -> None:
     u = torch.randn(2, 6, 5, dtype=torch.float64)
-    state, ys = None, []
+    state, ys = layer.allocate_state(2), []
     for t in range(6):
         y, state = layer.step(u[:, t], state)
         ys.append(y)
-    torch.testing.assert_close(torch.stack(ys, dim=1), layer(u)[0])
+    torch.testing.assert_close(torch.stack(ys, dim=1), layer(u))
 
 
 def test_the_state_is_bounded_by_one(layer: GRU) -> None:
-    y, _ = layer(100 * torch.randn(4, 50, 5, dtype=torch.float64))
+    y = layer(100 * torch.randn(4, 50, 5, dtype=torch.float64))
     assert y.abs().max() <= 1
 
 
@@ -67,22 +67,22 @@ def test_the_update_gate_keeps() -> None:
 def test_state_stays_float32_under_bf16_autocast() -> None:
     layer, u = GRU(5, 7), torch.randn(2, 4, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        y, h = layer(u)
+        y, h = layer.prefill(u, layer.allocate_state(2))
     assert (y.dtype, h.dtype) == (torch.bfloat16, torch.float32)
-    torch.testing.assert_close(y.float(), layer(u)[0], rtol=0.05, atol=0.05)
+    torch.testing.assert_close(y.float(), layer(u), rtol=0.05, atol=0.05)
 
 
 def test_length_one_and_batch_zero(layer: GRU) -> None:
-    assert layer(torch.randn(2, 1, 5).double())[0].shape == (2, 1, 7)
-    assert layer(torch.randn(0, 3, 5).double())[0].shape == (0, 3, 7)
+    assert layer(torch.randn(2, 1, 5).double()).shape == (2, 1, 7)
+    assert layer(torch.randn(0, 3, 5).double()).shape == (0, 3, 7)
 
 
 def test_refuses_a_state_from_another_model(layer: GRU) -> None:
     with pytest.raises(ValueError, match=r"state must have shape \(2, 7\); got \(2, 6\)"):
-        layer(torch.zeros(2, 3, 5, dtype=torch.float64), torch.zeros(2, 6))
+        layer.prefill(torch.zeros(2, 3, 5, dtype=torch.float64), torch.zeros(2, 6))
 
 
 def test_compiles_without_graph_breaks() -> None:
     layer, u = GRU(3, 4), torch.randn(2, 3, 3)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(u)[0], layer(u)[0])
+    torch.testing.assert_close(compiled(u), layer(u))

@@ -18,7 +18,7 @@ def test_matches_torch_values_and_gradients(layer: LSTM) -> None:
     theirs.load_state_dict({f"{k}_l0": v for k, v in layer.state_dict().items()})
     u = torch.randn(3, 11, 5, dtype=torch.float64, requires_grad=True)
     v = u.detach().clone().requires_grad_()
-    (y, state), (y_theirs, (h, c)) = layer(u), theirs(v)
+    (y, state), (y_theirs, (h, c)) = layer.prefill(u, layer.allocate_state(3)), theirs(v)
     torch.testing.assert_close(y, y_theirs)
     torch.testing.assert_close(state.h, h[0])
     torch.testing.assert_close(state.c, c[0])
@@ -34,7 +34,7 @@ def test_matches_the_definition(layer: LSTM) -> None:
     start = LSTMState(*torch.randn(2, 2, 7, dtype=torch.float64))
     bias = layer.bias_ih + layer.bias_hh
     want, last = lstm_recurrence(u, start, layer.weight_ih, layer.weight_hh, bias)
-    got, state = layer(u, start)
+    got, state = layer.prefill(u, start)
     torch.testing.assert_close(got, want)
     torch.testing.assert_close(state.c, last.c)
 
@@ -42,20 +42,20 @@ def test_matches_the_definition(layer: LSTM) -> None:
 @pytest.mark.parametrize("cut", range(1, 6))
 def test_cut_anywhere(layer: LSTM, cut: int) -> None:
     u = torch.randn(2, 6, 5, dtype=torch.float64)
-    whole, last = layer(u)
-    head, state = layer(u[:, :cut])
-    tail, state = layer(u[:, cut:], state)
+    whole, last = layer.prefill(u, layer.allocate_state(2))
+    head, state = layer.prefill(u[:, :cut], layer.allocate_state(2))
+    tail, state = layer.prefill(u[:, cut:], state)
     torch.testing.assert_close(torch.cat([head, tail], dim=1), whole)
     torch.testing.assert_close(state.c, last.c)
 
 
 def test_steps_equal_forward(layer: LSTM) -> None:
     u = torch.randn(2, 6, 5, dtype=torch.float64)
-    state, ys = None, []
+    state, ys = layer.allocate_state(2), []
     for t in range(6):
         y, state = layer.step(u[:, t], state)
         ys.append(y)
-    torch.testing.assert_close(torch.stack(ys, dim=1), layer(u)[0])
+    torch.testing.assert_close(torch.stack(ys, dim=1), layer(u))
 
 
 def test_an_open_forget_gate_keeps_the_cell_exactly() -> None:
@@ -81,14 +81,14 @@ def test_parameter_count() -> None:
 def test_state_stays_float32_under_bf16_autocast() -> None:
     layer, u = LSTM(5, 7), torch.randn(2, 4, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        y, state = layer(u)
+        y, state = layer.prefill(u, layer.allocate_state(2))
     assert (y.dtype, state.h.dtype, state.c.dtype) == (torch.bfloat16, *[torch.float32] * 2)
-    torch.testing.assert_close(y.float(), layer(u)[0], rtol=0.05, atol=0.05)
+    torch.testing.assert_close(y.float(), layer(u), rtol=0.05, atol=0.05)
 
 
 def test_length_one_and_batch_zero(layer: LSTM) -> None:
-    assert layer(torch.randn(2, 1, 5).double())[0].shape == (2, 1, 7)
-    assert layer(torch.randn(0, 3, 5).double())[0].shape == (0, 3, 7)
+    assert layer(torch.randn(2, 1, 5).double()).shape == (2, 1, 7)
+    assert layer(torch.randn(0, 3, 5).double()).shape == (0, 3, 7)
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ def test_length_one_and_batch_zero(layer: LSTM) -> None:
 )
 def test_refuses_a_state_from_another_model(layer: LSTM, state: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        layer(torch.zeros(2, 3, 5, dtype=torch.float64), state)
+        layer.prefill(torch.zeros(2, 3, 5, dtype=torch.float64), state)
 
 
 def test_compiles_without_graph_breaks() -> None:
     layer, u = LSTM(3, 4), torch.randn(2, 3, 3)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(u)[0], layer(u)[0])
+    torch.testing.assert_close(compiled(u), layer(u))
