@@ -1,0 +1,75 @@
+"""How figures look, and how the one drawn for a light page becomes the one for a dark page."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+# Each ink is used for nothing else, so that replacing it in the SVG recolours exactly what it drew.
+INK, PALE, PAPER = "#1b1b1c", "#cfcfd1", "#fefeff"
+CYCLE = ("#0072b2", "#d55e00", "#009e73", "#b8579a", "#8c6d1f", "#3a86c8", "#6b6b6d")
+DARK = {
+    INK: "#e6e6e8",
+    PALE: "#4a4a4e",
+    PAPER: "#1e1e21",
+    "#0072b2": "#56b4e9",
+    "#d55e00": "#ff9f5a",
+    "#009e73": "#3ed6a8",
+    "#b8579a": "#e79bd0",
+    "#8c6d1f": "#e3c25b",
+    "#3a86c8": "#8cc4f5",
+    "#6b6b6d": "#a9a9ad",
+}
+SETTINGS: dict[str, Any] = {
+    "svg.hashsalt": "ssm",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
+    "font.size": 10.0,
+    "figure.figsize": (6.4, 3.6),
+    "figure.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "axes.facecolor": "none",
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": PALE,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.facecolor": PAPER,
+    "legend.edgecolor": PALE,
+    "savefig.facecolor": "none",
+    "savefig.edgecolor": "none",
+}
+
+
+def apply(matplotlib: Any, cycler: Any) -> None:
+    """Set the style in a loaded matplotlib."""
+    matplotlib.rcParams.update(SETTINGS)
+    matplotlib.rcParams["axes.prop_cycle"] = cycler(color=CYCLE)
+
+
+def draw(figure: Any) -> tuple[str, str, str]:
+    """Return a figure's SVG for a light page, for a dark page, and its title."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    light = text[text.index("<svg") :]
+    dark = light
+    for ink, other in DARK.items():
+        dark = dark.replace(ink, other)
+    return light, dark, title(figure)
+
+
+def title(figure: Any) -> str:
+    """Return the figure's own words for itself: its title, or the titles of its axes."""
+    words = [figure.get_suptitle(), figure.get_label()]
+    words += [axes.get_title() or axes.get_title(loc="left") for axes in figure.get_axes()]
+    words += [f"{a.get_ylabel()} / {a.get_xlabel()}".strip(" /") for a in figure.get_axes()]
+    return next((word for word in words if word), "")
