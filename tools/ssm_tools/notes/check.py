@@ -1,0 +1,48 @@
+"""Everything that is wrong in a vault, each finding with its place and what repairs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from ssm_tools.findings import Finding
+from ssm_tools.notes.graph import Answers, resolve_all
+from ssm_tools.notes.link_findings import LinkChecker
+from ssm_tools.notes.model import Note
+from ssm_tools.notes.vault import Vault
+from ssm_tools.notes.vault_findings import vault_findings
+
+
+def check_vault(vault: Vault, answers: Answers | None = None) -> list[Finding]:
+    """Return every finding of the vault, sorted by place; paths are as a shell would open them."""
+    answers = resolve_all(vault) if answers is None else answers
+    checker = LinkChecker(vault)
+    found: list[Finding] = [*vault.findings]
+    for note in vault.notes.values():
+        found.extend(note_findings(note))
+        found.extend(checker.findings(note, answers[note.id]))
+    found.extend(vault_findings(vault, answers))
+    return sorted(located(vault, found), key=lambda f: (f.path, f.line, f.column, f.code))
+
+
+def note_findings(note: Note) -> Iterator[Finding]:
+    """Findings that a note has by itself."""
+    yield from note.findings
+    seen: set[str] = set()
+    for block in note.blocks:
+        if block.id in seen:
+            message = f"block id ^{block.id} is taken in this note"
+            yield Finding(note.id, block.line, block.column, "H001", message)
+        seen.add(block.id)
+
+
+def located(vault: Vault, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings with the vault's folder before their paths, relative to where we are."""
+    root = os.fspath(vault.root)
+    if os.path.isabs(root):
+        near = os.path.relpath(root)
+        root = root if near.startswith("..") else near
+    prefix = "" if root in ("", ".") else root.rstrip("/") + "/"
+    for finding in findings:
+        yield replace(finding, path=prefix + finding.path)

@@ -1,0 +1,80 @@
+"""Where in a note `#heading`, `#h1#h2` and `#^block` point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ssm_tools.notes.model import Block, Heading, Note
+from ssm_tools.notes.slug import SPELLINGS, as_written, slugify
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The heading or block, its id in the page, and how it was found.
+
+    `spelling` is "exact" where the author wrote the id or the heading as it stands; `twins` counts
+    the other headings that answer as well (the first one is meant, as in Obsidian).
+    """
+
+    id: str
+    target: Heading | Block
+    spelling: str = "exact"
+    twins: int = 0
+
+
+def find_place(note: Note, fragment: Sequence[str]) -> Place | None:
+    """Return the place that a fragment means in a note, None where there is none."""
+    last = fragment[-1]
+    if last.startswith("^"):
+        return _block(note, last[1:])
+    for spelling, key in _LADDER:
+        found = [
+            heading
+            for heading in note.headings
+            if _answers(heading, last, key) and _under(note, heading, fragment[:-1], key)
+        ]
+        if found:
+            by_id = [heading for heading in found if key(heading.id) == key(last)]
+            best = by_id[0] if by_id else found[0]
+            twins = 0 if by_id else len(found) - 1
+            return Place(best.id, best, spelling, twins)
+    return None
+
+
+def _block(note: Note, wanted: str) -> Place | None:
+    for spelling, key in (("exact", as_written), ("case", str.casefold)):
+        for block in note.blocks:
+            if key(block.id) == key(wanted):
+                return Place("^" + block.id, block, spelling)
+    return None
+
+
+def obsidian_text(text: str) -> str:
+    """Return a heading as Obsidian writes it into a link: no `#^|[]:\\`, single spaces."""
+    return " ".join(text.translate(_SPACED).split())
+
+
+_SPACED = {ord(c): " " for c in "#^|[]:\\"}
+_LADDER: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("exact", as_written),
+    ("exact", obsidian_text),
+    *((name, lambda text, key=key: key(obsidian_text(text))) for name, key in SPELLINGS),
+    ("slug", slugify),
+)
+
+
+def _answers(heading: Heading, wanted: str, key: Callable[[str], str]) -> bool:
+    want = key(wanted)
+    return want in (key(heading.text), heading.id if key is as_written else key(heading.id))
+
+
+def _under(note: Note, heading: Heading, above: Sequence[str], key: Callable[[str], str]) -> bool:
+    """Whether the headings around it include those asked for, in their order."""
+    wanted = list(above)
+    parent = heading.parent
+    while wanted and parent >= 0:
+        if _answers(note.headings[parent], wanted[-1], key):
+            wanted.pop()
+        parent = note.headings[parent].parent
+    return not wanted

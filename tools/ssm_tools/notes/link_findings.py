@@ -1,0 +1,196 @@
+"""Findings of one note's links: broken, ambiguous, loosely spelt, out of the vault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from ssm_tools.findings import Finding, Fix
+from ssm_tools.notes.codes import CODES
+from ssm_tools.notes.fragments import obsidian_text
+from ssm_tools.notes.model import Heading, Link, LinkKind, Note, NoteId
+from ssm_tools.notes.resolution import Ambiguous, Answer, External, Found, Missing, Tier
+from ssm_tools.notes.suggest import Suggester, heading_names, note_names
+from ssm_tools.notes.targets import scheme
+from ssm_tools.notes.vault import Vault
+
+_UNSAFE = {"javascript", "vbscript", "data"}
+
+
+class LinkChecker:
+    """Turns answers into findings; what it needs for suggestions is made when first asked for."""
+
+    def __init__(self, vault: Vault) -> None:
+        self.vault = vault
+
+    @cached_property
+    def suggesters(self) -> dict[str, Suggester]:
+        """Names of notes in each language."""
+        languages = self.vault.languages or ("",)
+        return {
+            language: Suggester(
+                note_names(n for n in self.vault.notes.values() if n.language == language)
+            )
+            for language in languages
+        }
+
+    @cached_property
+    def files(self) -> Suggester:
+        """Names of the other files."""
+        return Suggester((path.rpartition("/")[2], path) for path in self.vault.files)
+
+    def findings(self, note: Note, answers: Sequence[Answer]) -> Iterator[Finding]:
+        """Findings of the note's links, in their order."""
+        for link, answer in zip(note.links, answers, strict=True):
+            match answer:
+                case Found():
+                    yield from self._found(note, link, answer)
+                case Missing():
+                    yield self._missing(note, link, answer)
+                case Ambiguous():
+                    yield self._ambiguous(note, link, answer)
+                case External(url):
+                    if scheme(url) in _UNSAFE:
+                        message = f"{scheme(url)}: is no destination for a reader"
+                        yield _finding(note, link, "L006", message)
+
+    def _found(self, note: Note, link: Link, answer: Found) -> Iterator[Finding]:
+        tier, place = answer.tier, answer.place
+        if tier is Tier.OTHER_LANGUAGE:
+            message = f"{link.path!r} is only in another language: {answer.target}"
+            yield _finding(note, link, "L009", message)
+        elif tier is Tier.ALIAS:
+            message = f"{link.path!r} is an alias of {answer.target}"
+            yield _finding(note, link, "L008", message, fix=self._renamed(note, link, answer))
+        elif not tier.plain:
+            message = f"{link.path!r} is spelt {_name(answer.target)!r} ({tier})"
+            yield _finding(note, link, "L007", message, fix=self._renamed(note, link, answer))
+        if place is None or link.block:
+            return
+        if place.twins:
+            message = f"heading {link.fragment[-1]!r} stands {place.twins + 1} times; the first"
+            yield _finding(note, link, "L012", f"{message} is taken", f"link to #{place.id}")
+        elif place.spelling not in ("exact", "slug"):
+            assert isinstance(place.target, Heading)
+            message = f"heading {link.fragment[-1]!r} is written {place.target.text!r}"
+            fixed = "#".join((*link.fragment[:-1], obsidian_text(place.target.text)))
+            yield _finding(note, link, "L011", message, fix=_fragment_fix(note, link, fixed))
+
+    def _renamed(self, note: Note, link: Link, answer: Found) -> Fix | None:
+        """Write the file's own name, or its path where the name alone means something else."""
+        bare = answer.target.removesuffix(".md")
+        name = spelt_as(link.path, bare, self.vault, note)
+        fragment = "".join(f"#{part}" for part in link.fragment)
+        shown = ""
+        if answer.tier is Tier.ALIAS and link.text is None and link.kind is LinkKind.WIKI:
+            pipe = "\\|" if _in_table(note, link) else "|"
+            shown = f"{pipe}{link.path}"
+        if link.target_start < 0 or link.kind in (LinkKind.MARKDOWN, LinkKind.IMAGE):
+            return None
+        return Fix(link.target_start, link.target_end, f"{name}{fragment}{shown}")
+
+    def _missing(self, note: Note, link: Link, answer: Missing) -> Finding:
+        match answer.why:
+            case "empty":
+                return _finding(note, link, "L010", "an empty link")
+            case "outside":
+                return _finding(note, link, "L005", f"{link.path!r} leads out of the vault")
+            case "heading" | "block":
+                return self._no_place(note, link, answer)
+        return self._no_note(note, link)
+
+    def _no_place(self, note: Note, link: Link, answer: Missing) -> Finding:
+        target = self.vault.notes[NoteId(answer.target)]
+        if answer.why == "block":
+            message = f"no block ^{link.block} in {target.id}"
+            near = Suggester((b.id, b.id) for b in target.blocks).nearest(link.block)
+            return _finding(note, link, "L004", message, _did_you_mean(f"^{n}" for n in near))
+        wanted = link.fragment[-1]
+        near = Suggester(heading_names(target)).nearest(wanted)
+        if not near:
+            near = self._translated_heading(target, wanted)
+        message = f"no heading {wanted!r} in {target.id}"
+        return _finding(note, link, "L003", message, _did_you_mean(f"#{n}" for n in near))
+
+    def _translated_heading(self, target: Note, wanted: str) -> list[str]:
+        """The target's heading whose twin in another language bears the wanted text."""
+        for other in self.vault.translations(target).values():
+            near = Suggester(heading_names(other)).nearest(wanted, 1)
+            own = {heading.id for heading in target.headings}
+            if near and near[0] in own:
+                return near
+        return []
+
+    def _no_note(self, note: Note, link: Link) -> Finding:
+        name = link.path.rstrip("/").rpartition("/")[2]
+        name = name[:-3] if name.lower().endswith(".md") else name
+        near = self.suggesters[note.language].nearest(name)
+        if not near and "." in name:
+            near = self.files.nearest(name)
+        if not near:
+            for language, suggester in self.suggesters.items():
+                if language != note.language:
+                    near = near or suggester.nearest(name)
+        message = f"no note or file {link.path!r}"
+        return _finding(note, link, "L001", message, _did_you_mean(near))
+
+    def _ambiguous(self, note: Note, link: Link, answer: Ambiguous) -> Finding:
+        some = ", ".join(answer.targets[:4]) + (" ..." if len(answer.targets) > 4 else "")
+        message = f"{link.path!r} could mean {some}"
+        return _finding(note, link, "L002", message, "write more of the path")
+
+
+def spelt_as(written: str, bare: str, vault: Vault, note: Note) -> str:
+    """The shortest way to write `bare` from the note that means it and nothing else."""
+    from ssm_tools.notes.resolution import resolve_path
+
+    relative = bare[len(note.language) + 1 :] if bare.startswith(f"{note.language}/") else bare
+    suffix = ".md" if written.lower().endswith(".md") else ""
+    parts = relative.split("/")
+    first = written.strip("/").count("/") + 1
+    for count in (*range(first, len(parts) + 1), len(parts)):
+        name = "/".join(parts[-count:])
+        answer = resolve_path(vault, note, name)
+        if isinstance(answer, Found) and answer.target.removesuffix(".md") == bare:
+            return name + suffix
+    return "/" + bare + suffix
+
+
+def _name(target: str) -> str:
+    return target.rpartition("/")[2].removesuffix(".md")
+
+
+def _in_table(note: Note, link: Link) -> bool:
+    line = note.line_text(link.line)
+    return line.count("|") > 1 and "|" in line[: link.column - 1].lstrip(" >") + line[-1:]
+
+
+def _fragment_fix(note: Note, link: Link, fragment: str) -> Fix | None:
+    if link.target_start < 0 or link.kind in (LinkKind.MARKDOWN, LinkKind.IMAGE):
+        return None
+    mark = note.text.find("#", link.target_start, link.target_end)
+    return Fix(mark + 1, link.target_end, fragment) if mark >= 0 else None
+
+
+def _did_you_mean(names: object) -> str:
+    found = list(names)  # type: ignore[call-overload]
+    return f"did you mean {' or '.join(found)}?" if found else ""
+
+
+def _finding(
+    note: Note, link: Link, code: str, message: str, hint: str = "", *, fix: Fix | None = None
+) -> Finding:
+    if fix is not None and not hint:
+        hint = f"write {fix.text}"
+    length = max(1, min(link.end - link.start, len(note.line_text(link.line)) - link.column + 1))
+    return Finding(
+        path=note.id,
+        line=link.line,
+        column=link.column,
+        code=code,
+        message=message,
+        hint=hint,
+        severity=CODES[code].severity,
+        end_column=link.column + length,
+        fix=fix,
+    )

@@ -1,0 +1,84 @@
+"""The names that notes and files answer to, in each language and each spelling."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ssm_tools.notes.model import Note, NoteId
+from ssm_tools.notes.slug import SPELLINGS, as_written
+
+Key = Callable[[str], str]
+FOLDER_NOTES = ("index.md", "README.md", "readme.md", "_index.md")
+
+
+@dataclass(slots=True)
+class Pool:
+    """The paths of one language, and of the files outside all languages, by last name."""
+
+    by_name: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # spelling → name
+    entries: list[tuple[str, str]] = field(default_factory=list)  # (name, path without .md)
+    paths: dict[str, str] = field(default_factory=dict)  # path without .md → path
+
+    def add(self, path: str, is_note: bool) -> None:
+        """Enter a note under its name and, as a folder's note, under the folder's."""
+        bare = path[:-3] if is_note else path
+        self.paths[bare] = path
+        self.entries.append((bare.rpartition("/")[2], bare))
+
+    def candidates(self, spelling: str, key: Key, asked: str) -> list[str]:
+        """Paths (without .md) whose tail is `asked`, both spelt by `key`."""
+        table = self.by_name.get(spelling)
+        if table is None:
+            table = self.by_name[spelling] = defaultdict(list)
+            for name, bare in self.entries:
+                table[key(name)].append(bare)
+        wanted = key(asked)
+        found = table.get(wanted.rpartition("/")[2], ())
+        if "/" not in wanted:
+            return list(found)
+        tail = "/" + wanted
+        return [bare for bare in found if ("/" + key(bare)).endswith(tail)]
+
+
+class Names:
+    """One pool for each language; files outside the languages belong to all of them."""
+
+    def __init__(
+        self, languages: Iterable[str], notes: Mapping[NoteId, Note], files: Iterable[str]
+    ) -> None:
+        self.languages = tuple(languages) or ("",)
+        self.pools = {language: Pool() for language in self.languages}
+        self.folders = {language: Pool() for language in self.languages}
+        self.aliases: dict[str, dict[str, dict[str, list[str]]]] = {}
+        self._notes = notes
+        for note_id, note in notes.items():
+            self.pools[note.language].add(note_id, is_note=True)
+            folder, _, name = note_id.rpartition("/")
+            if name in FOLDER_NOTES and folder and folder not in self.languages:
+                pool = self.folders[note.language]
+                pool.paths[folder] = note_id
+                pool.entries.append((folder.rpartition("/")[2], folder))
+        for path in sorted(files):
+            first = path.partition("/")[0]
+            homes = (first,) if first in self.pools else self.languages
+            for language in homes:
+                self.pools[language].add(path, is_note=False)
+
+    def aliased(self, language: str, spelling: str, key: Key, asked: str) -> list[str]:
+        """Notes of the language whose front matter lists the name as an alias."""
+        tables = self.aliases.setdefault(language, {})
+        if spelling not in tables:
+            table: dict[str, list[str]] = defaultdict(list)
+            for note_id, note in self._notes.items():
+                if note.language == language:
+                    for alias in note.aliases:
+                        if note_id not in table[key(alias)]:
+                            table[key(alias)].append(note_id)
+            tables[spelling] = table
+        return list(tables[spelling].get(key(asked), ()))
+
+
+PLAIN: tuple[str, Key] = ("exact", as_written)
+ALL_SPELLINGS: tuple[tuple[str, Key], ...] = (PLAIN, *SPELLINGS)

@@ -1,0 +1,176 @@
+"""A folder of notes, read once: its notes by id, its other files, and the names they answer to."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ssm_tools.findings import Finding
+from ssm_tools.notes.model import Note, NoteId
+from ssm_tools.notes.names import Names
+from ssm_tools.notes.parse import parse_note
+
+MAX_NOTE_BYTES = 16 * 1024 * 1024
+_SKIPPED = {"node_modules", "__pycache__"}
+_CODES = (
+    "af ar az be bg bn bs ca cs cy da de el en eo es et eu fa fi fr ga gl he hi hr hu hy id is it "
+    "ja ka kk ko ky la lt lv mk mn ms nb nl nn no pl pt ro ru sk sl sq sr sv ta te th tr uk ur uz "
+    "vi zh"
+)
+_LANGUAGES = frozenset(_CODES.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies in the vault's folder: notes and other files by path, and what was left out."""
+
+    notes: Mapping[NoteId, os.stat_result]
+    files: frozenset[str]
+    languages: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Vault:
+    """Notes by id, in the order of their paths. One language per folder, or one in all ("")."""
+
+    root: Path
+    languages: tuple[str, ...]
+    notes: Mapping[NoteId, Note]
+    files: frozenset[str]  # every other file, as posix paths relative to the root
+    findings: tuple[Finding, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def names(self) -> Names:
+        """The names by which notes and files are found."""
+        return Names(self.languages, self.notes, self.files)
+
+    def translations(self, note: Note) -> dict[str, Note]:
+        """The note's counterparts in the other languages: the same path under their folders."""
+        found = {}
+        for language in self.languages:
+            other = self.notes.get(NoteId(f"{language}/{note.key}"))
+            if language != note.language and other is not None:
+                found[language] = other
+        return found
+
+
+def load_vault(root: Path, languages: tuple[str, ...] | None = None) -> Vault:
+    """Read every note under `root`.
+
+    `languages` are the folders that hold one language each; None looks for them, and a folder
+    without them is a vault of one language. Raises `NotADirectoryError` where there is no folder.
+    """
+    if not root.is_dir():
+        raise NotADirectoryError(f"no vault at {root}: not a folder")
+    listing = list_vault(root, languages)
+    notes: dict[NoteId, Note] = {}
+    findings = list(listing.findings)
+    with no_collection():
+        for note_id in listing.notes:
+            note = read_note(root, note_id, listing.languages)
+            if isinstance(note, Finding):
+                findings.append(note)
+            else:
+                notes[note_id] = note
+    return Vault(root, listing.languages, notes, listing.files, tuple(findings))
+
+
+def read_note(root: Path, note_id: NoteId, languages: tuple[str, ...]) -> Note | Finding:
+    """Parse one note of the vault; a file that cannot be read is a finding."""
+    path = root / note_id
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Finding(note_id, 1, 1, "F004", f"cannot be read: {error.strerror or error}")
+    if len(data) > MAX_NOTE_BYTES:
+        limit = MAX_NOTE_BYTES // 2**20
+        message = f"a note of {len(data) // 2**20} MiB is not read; at most {limit} MiB are"
+        return Finding(note_id, 1, 1, "F005", message, "split the note")
+    first = note_id.partition("/")[0]
+    return parse_note(data, note_id, first if first in languages else "", path)
+
+
+def list_vault(root: Path, languages: tuple[str, ...] | None) -> Listing:
+    """List the vault's files, hidden ones left out; links that lead out of it are findings."""
+    real_root = os.path.realpath(root)
+    notes: dict[str, os.stat_result] = {}
+    files: set[str] = set()
+    findings: list[Finding] = []
+    for relative, entry in sorted(_walk(real_root, "", findings, {real_root})):
+        if relative.lower().endswith(".md"):
+            notes[relative] = entry.stat()
+        else:
+            files.add(relative)
+    found = _languages(notes) if languages is None else languages
+    kept: dict[NoteId, os.stat_result] = {}
+    for relative, stat in notes.items():
+        if not found or relative.partition("/")[0] in found:
+            kept[NoteId(relative)] = stat
+        else:
+            files.add(relative)
+    return Listing(kept, frozenset(files), found, tuple(findings))
+
+
+def _walk(
+    folder: str, prefix: str, findings: list[Finding], above: set[str]
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        findings.append(Finding(prefix or ".", 1, 1, "F004", f"cannot be listed: {error.strerror}"))
+        return
+    root = min(above, key=len)
+    for entry in entries:
+        relative = prefix + entry.name
+        if entry.name.startswith(".") or entry.name in _SKIPPED:
+            continue
+        if entry.is_symlink():
+            real = os.path.realpath(entry.path)
+            if real != root and not real.startswith(root + os.sep):
+                message = "a symbolic link out of the vault is not followed"
+                findings.append(Finding(relative, 1, 1, "F006", message))
+                continue
+            if real in above or not os.path.exists(real):
+                message = "a symbolic link to a folder above it, or to nothing, is not followed"
+                findings.append(Finding(relative, 1, 1, "F006", message))
+                continue
+        if entry.is_dir():
+            inside = above | {os.path.realpath(entry.path)}
+            yield from _walk(entry.path, relative + "/", findings, inside)
+        elif entry.is_file():
+            try:
+                relative.encode("utf-8")
+            except UnicodeEncodeError:
+                shown = relative.encode("utf-8", "replace").decode()
+                findings.append(Finding(shown, 1, 1, "F004", "the file's name is not UTF-8"))
+                continue
+            yield relative, entry
+
+
+def _languages(notes: Mapping[str, os.stat_result]) -> tuple[str, ...]:
+    """Folders named by a language code, where at least two hold all notes of all folders."""
+    folders = {path.partition("/")[0] for path in notes if "/" in path}
+    coded = {name for name in folders if name.partition("-")[0] in _LANGUAGES}
+    return tuple(sorted(coded, key=_ru_first)) if len(coded) > 1 and coded == folders else ()
+
+
+def _ru_first(language: str) -> tuple[bool, str]:
+    return language != "ru", language
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Hold the cycle collector off while many small lasting objects are made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
