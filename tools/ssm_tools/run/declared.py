@@ -1,17 +1,47 @@
-"""Every snippet that a project declares: files under docs/snippets and runnable fences of notes."""
+"""Every snippet that a project declares: files under docs/snippets and runnable fences of notes.
+
+A fence runs when its info string is `python run id=NAME`, with the options of a file after it and
+`after=OTHER` to go on from another fence of the note. Its id is the note's concept (or its file
+name) and NAME; the same fence in both languages is one snippet and runs once.
+"""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from ssm_tools.run.snippets import Snippet, parse_file
+from ssm_tools.findings import Finding
+from ssm_tools.notes import Fence, Note, Vault, load_vault
+from ssm_tools.run.snippets import Cell, OptionError, Options, Snippet, parse_file, parse_options
 
 FOLDER = Path("docs") / "snippets"
+RUN = ("python", "run")
 
 
-def declared(root: Path) -> list[Snippet]:
-    """Return all snippets of a project, by id; what is wrong with one is among its `problems`."""
-    return declared_files(root)
+def declared(root: Path, vault: Vault | None = None) -> list[Snippet]:
+    """Return all snippets of a project, by id; what is wrong with one is among its `problems`.
+
+    Pass the project's vault where it is loaded already: it is read here if any note runs code.
+    """
+    if vault is None and _any_fence_runs(root):
+        vault = load_vault(root / "docs")
+    found: dict[str, Snippet] = {}
+    fences = (
+        (snippet for note in vault.notes.values() for snippet in note_snippets(root, note))
+        if vault
+        else ()
+    )
+    for snippet in (*declared_files(root), *fences):
+        other = found.get(snippet.id)
+        if other is None:
+            found[snippet.id] = snippet
+        elif _says(other) != _says(snippet):
+            message = f"the snippet {snippet.id} says something else in {other.path}:{other.line}"
+            problem = Finding(snippet.path, snippet.line, 1, "S014", message)
+            found[snippet.id] = replace(other, problems=(*other.problems, problem))
+    return [found[name] for name in sorted(found)]
 
 
 def declared_files(root: Path) -> list[Snippet]:
@@ -22,3 +52,52 @@ def declared_files(root: Path) -> list[Snippet]:
         relative = path.relative_to(root).as_posix()
         found.append(parse_file(path, relative, f"{page}/{path.stem}"))
     return found
+
+
+def note_snippets(root: Path, note: Note) -> Iterator[Snippet]:
+    """Yield the fences of a note that run, in the note's order."""
+    page = note.concept or note.slug
+    relative = note.path.resolve().relative_to(root.resolve()).as_posix()
+    cells: dict[str, tuple[Cell, ...]] = {}
+    for fence in note.fences:
+        if (words := run_words(fence)) is None:
+            continue
+        line = fence.line + 1
+        try:
+            name, after, options = _read_words(words)
+            if name in cells:
+                raise OptionError(f"two fences of this note have the id {name}")
+            if after and after not in cells:
+                raise OptionError(f"after={after} names no earlier fence of this note")
+        except OptionError as error:
+            problem = Finding(relative, fence.line, fence.column, "S010", str(error))
+            yield Snippet(f"{page}/line-{line}", relative, line, (), problems=(problem,))
+            continue
+        before = tuple(replace(cell, kind="setup") for cell in cells.get(after, ()))
+        cells[name] = (*before, Cell("shown", line, fence.content.rstrip("\n")))
+        yield Snippet(f"{page}/{name}", relative, line, cells[name], options, fence.content)
+
+
+def run_words(fence: Fence) -> list[str] | None:
+    """Return the words after `python run` of a fence that runs, or None."""
+    words = shlex.split(fence.info)
+    return words[2:] if tuple(words[:2]) == RUN else None
+
+
+def _read_words(words: list[str]) -> tuple[str, str, Options]:
+    """Return a fence's name, the fence that it goes on from, and its options."""
+    own = dict(word.partition("=")[::2] for word in words if word.startswith(("id=", "after=")))
+    if not own.get("id"):
+        raise OptionError("a fence that runs must have an id: python run id=NAME")
+    rest = [word for word in words if not word.startswith(("id=", "after="))]
+    return own["id"], own.get("after", ""), parse_options(shlex.join(rest))
+
+
+def _says(snippet: Snippet) -> tuple[object, ...]:
+    return snippet.options, [(cell.kind, cell.code, cell.raises) for cell in snippet.cells]
+
+
+def _any_fence_runs(root: Path) -> bool:
+    """Return whether parsing the notes is worth it: most projects have their snippets in files."""
+    docs = root / "docs"
+    return any(b"python run" in path.read_bytes() for path in docs.rglob("*.md"))

@@ -1,0 +1,60 @@
+"""pytest plugin: keeps the outcome of every test in build/tests.json, for the tree that it ran on.
+
+Load it by `-p ssm_tools.pytest_plugin`. A run of some of the tests adds to what is known about
+the same sources; an edit to any of them begins anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from ssm_tools.concepts.report import PATH, read_report
+from ssm_tools.concepts.sources import source_hash
+
+WORST = ("passed", "xpassed", "xfailed", "skipped", "failed")
+
+
+@dataclass
+class OutcomeKeeper:
+    """Collects the phases of every test into one outcome each."""
+
+    root: Path
+    before: str
+    tests: dict[str, dict[str, object]] = field(default_factory=dict)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the worst phase of a test and the time of all."""
+        known = self.tests.setdefault(report.nodeid, {"outcome": "passed", "seconds": 0.0})
+        outcome: str = report.outcome
+        if hasattr(report, "wasxfail"):
+            outcome = "xfailed" if report.skipped else "xpassed"
+        known["outcome"] = max(str(known["outcome"]), outcome, key=WORST.index)
+        known["seconds"] = round(float(str(known["seconds"])) + report.duration, 3)
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the report, unless the sources changed while the tests ran."""
+        if not self.tests or source_hash(self.root) != self.before:
+            return
+        known = read_report(self.root)
+        if known is not None and known.source_hash == self.before:
+            self.tests = dict(known.tests) | self.tests  # type: ignore[arg-type]
+        path = self.root / PATH
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False
+        ) as file:
+            json.dump({"source_hash": self.before, "tests": self.tests}, file, indent=0)
+        os.replace(file.name, path)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep outcomes in the process that sees all reports: not in the workers of xdist."""
+    root = config.rootpath
+    if not hasattr(config, "workerinput") and (root / "docs").is_dir():
+        config.pluginmanager.register(OutcomeKeeper(root, source_hash(root)), "ssm-outcomes")
