@@ -1,0 +1,186 @@
+"""From a page's Markdown to HTML: headings with ids, formulas, code, the fences of notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from html import escape
+from itertools import pairwise
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pygments.util import ClassNotFound
+
+from ssm_tools.site.rules import parser
+from ssm_tools.site.tex import TexError, convert
+
+
+@dataclass(frozen=True, slots=True)
+class TocItem:
+    """One heading of a page."""
+
+    level: int
+    id: str
+    text: str
+
+
+@dataclass(slots=True)
+class Rendered:
+    """A page's HTML, its headings, and the formulas that could not be read."""
+
+    html: str
+    toc: list[TocItem] = field(default_factory=list)
+    faults: list[tuple[str, TexError]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Context:
+    """What the fences and formulas of a page are rendered with.
+
+    `fences` maps the first word of a fence's info to what renders it: `(info, content) → HTML`;
+    `equation` gives the address of the line of code with an equation's number, and its title.
+    """
+
+    fences: Mapping[str, Callable[[str, str], str]] = field(default_factory=dict)
+    equation: Callable[[str], tuple[str, str]] | None = None
+    ids: bool = True
+    faults: list[tuple[str, TexError]] = field(default_factory=list)
+
+
+def render(text: str, context: Context | None = None) -> Rendered:
+    """Return the HTML of a page's Markdown, without its front matter."""
+    context = context or Context()
+    md = _parser()
+    env: dict[str, Any] = {"context": context}
+    tokens = md.parse(text, env)
+    toc = [
+        TocItem(int(token.tag[1:]), str(token.attrGet("id")), _plain(inline))
+        for token, inline in pairwise(tokens)
+        if token.type == "heading_open"
+    ]
+    return Rendered(str(md.renderer.render(tokens, md.options, env)), toc, context.faults)
+
+
+@cache
+def _parser() -> MarkdownIt:
+    md = parser()
+    renderer: Any = md.renderer
+    renderer.rules |= {
+        "math_inline": _inline_formula,
+        "math_display": _display_formula,
+        "math_block": _display_formula,
+        "comment_block": lambda *_: "",
+        "fence": _fence,
+        "heading_open": _heading_open,
+        "heading_close": _heading_close,
+        "blockquote_open": _quote_open,
+        "table_open": lambda *_: '<div class="scroll" tabindex="0"><table>\n',
+        "table_close": lambda *_: "</table></div>\n",
+    }
+    return md
+
+
+def _plain(inline: Token) -> str:
+    return "".join(
+        child.content
+        for child in inline.children or ()
+        if child.type in ("text", "code_inline", "math_inline")
+    ).strip()
+
+
+def formula(tex: str, display: bool, context: Context) -> tuple[str, str]:
+    """Return a formula's MathML and its number; what cannot be read is shown as it is written."""
+    try:
+        made = convert(tex, display)
+    except TexError as error:
+        context.faults.append((tex, error))
+        return f'<code class="tex-fault" title="{escape(str(error))}">{escape(tex)}</code>', ""
+    return made.mathml, made.tag
+
+
+def _inline_formula(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any]) -> str:
+    return formula(tokens[index].content, False, env["context"])[0]
+
+
+def _display_formula(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any]) -> str:
+    context: Context = env["context"]
+    body, tag = formula(tokens[index].content, True, context)
+    wrap = "span" if tokens[index].type == "math_display" else "div"
+    if not tag:
+        return f'<{wrap} class="equation" tabindex="0">{body}</{wrap}>\n'
+    number = f"({escape(tag)})"
+    where = context.equation(tag) if context.equation else None
+    if where:
+        number = (
+            f'<a class="equation__number" href="{escape(where[0])}" title="{escape(where[1])}">'
+            f"{number}</a>"
+        )
+    else:
+        number = f'<span class="equation__number">{number}</span>'
+    identity = f' id="eq-{escape(tag)}"' if context.ids else ""
+    return f'<{wrap} class="equation" tabindex="0"{identity}>{body}{number}</{wrap}>\n'
+
+
+def _fence(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any]) -> str:
+    token = tokens[index]
+    word, _, rest = token.info.strip().partition(" ")
+    handler = env["context"].fences.get(word)
+    if handler is not None:
+        shown: str = handler(rest.strip(), token.content)
+        return shown
+    return code(token.content, word)
+
+
+def _heading_open(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any]) -> str:
+    token = tokens[index]
+    if not env["context"].ids:
+        return f'<p class="embedded-heading" data-level="{token.tag[1:]}">'
+    return f'<{token.tag} id="{escape(str(token.attrGet("id")))}">'
+
+
+def _heading_close(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any]) -> str:
+    tag = tokens[index].tag
+    if not env["context"].ids:
+        return "</p>\n"
+    identity = escape(str(tokens[index - 2].attrGet("id")))
+    if tag == "h1":
+        return "</h1>\n"
+    return (
+        f'<a class="headerlink" href="#{identity}" aria-hidden="true" tabindex="-1">#</a></{tag}>\n'
+    )
+
+
+def _quote_open(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any]) -> str:
+    token = tokens[index]
+    if token.tag == "blockquote":
+        return "<blockquote>\n"
+    title = escape(str(token.meta["title"]))
+    kind = escape(str(token.attrGet("class")))
+    return f'<div class="{kind}">\n<p class="admonition-title">{title}</p>\n'
+
+
+def code(text: str, language: str, *, caption: str = "") -> str:
+    """Return highlighted code in the frame that the copy button looks for."""
+    label = f"<figcaption>{caption}</figcaption>" if caption else ""
+    body = highlighted(text, language)
+    return (
+        f'<figure class="code highlight">{label}'
+        f'<pre tabindex="0"><code>{body}</code></pre></figure>\n'
+    )
+
+
+@lru_cache(maxsize=8192)
+def highlighted(text: str, language: str) -> str:
+    """Return code as spans with Pygments' classes; plain text where the language is unknown."""
+    try:
+        lexer = get_lexer_by_name(language or "text", stripnl=False)
+    except ClassNotFound:
+        return escape(text, quote=False)
+    if lexer.name == "Text only":
+        return escape(text, quote=False)
+    return str(highlight(text, lexer, HtmlFormatter(nowrap=True))).rstrip("\n")
