@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from ssm_ref.expect import expect_sequence
 from ssm_ref.norm import RMSNorm
 
 State = list[Any]
@@ -158,6 +159,17 @@ class LanguageModel(nn.Module):
         """`forward` after the past in `state`, and the state after the last token."""
         dtype, x = self._embed(ids, ndim=2)
         return self._resume(x, dtype, state, {} if mask is None else {"mask": mask})
+
+    def embed(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l m"]:
+        """Embeddings of tokens, for `prefill_embedded`.    (1)"""
+        return self._embed(ids, ndim=2)[1]
+
+    def prefill_embedded(
+        self, x: Float[Tensor, "b l m"], state: State
+    ) -> tuple[Float[Tensor, "b l v"], State]:
+        """`prefill` from vectors in the place of embeddings, such as those of a picture."""
+        expect_sequence("x", x, self.cfg.d_model)
+        return self._resume(x, self.embedding.weight.dtype, state, {})
 
     def step(self, ids: Int[Tensor, " b"], state: State) -> tuple[Float[Tensor, "b v"], State]:
         """Logits after one more token a row, and the new state."""
