@@ -1,0 +1,244 @@
+"""The Transformer decoder that state space models are measured against ("Transformer++", Llama).
+
+Causal attention over heads of width p, query t against the keys s it may see:
+
+    y_t = Σ_{s ≤ t} softmax_s(q_tᵀ k_s / √p) v_s    (1)
+
+With a sliding window w only s > t - w counts. Positions enter by rotation (RoPE): the pair
+(x_i, x_{i+p/2}) at position t is turned by the angle t·θ_i,
+
+    θ_i = base^{-2i/p}    (2)
+    x_i, x_{i+p/2} ← x_i cos tθ_i - x_{i+p/2} sin tθ_i, x_i sin tθ_i + x_{i+p/2} cos tθ_i    (3)
+
+so that q_tᵀk_s depends on t - s alone. The channel mixer is SwiGLU:
+
+    y = W_down (SiLU(W_gate u) ⊙ W_up u)    (4)
+
+The state is the KV cache: every key and value so far (with a window, the last w - 1). It grows by
+2·h_kv·p numbers a token and layer. Sources: Vaswani et al. 2017 (1706.03762), RoPE 2104.09864,
+grouped queries 2305.13245, sliding window as in Mistral 2310.06825.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssm_ref.expect import expect_sequence, expect_shape, expect_token
+from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+
+Attend = Callable[[Tensor, Tensor, Tensor, int | None], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttentionConfig:
+    """Sizes of one attention layer; `rope_base=None` leaves positions out (NoPE)."""
+
+    d_model: int
+    n_heads: int
+    n_kv_heads: int | None = None  # as many as query heads when not given
+    d_head: int | None = None  # d_model / n_heads when not given
+    window: int | None = None
+    rope_base: float | None = 10_000.0
+
+    def __post_init__(self) -> None:
+        if self.n_heads < 1 or (self.d_head is None and self.d_model % self.n_heads):
+            raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
+        if self.kv_heads < 1 or self.n_heads % self.kv_heads:
+            raise ValueError(f"n_kv_heads={self.kv_heads} must divide n_heads={self.n_heads}")
+        if self.rope_base is not None and self.head_width % 2:
+            raise ValueError(f"RoPE turns pairs: the head width {self.head_width} must be even")
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window must be at least 1; got {self.window}")
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values; every one serves n_heads / kv_heads query heads."""
+        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
+
+    @property
+    def head_width(self) -> int:
+        """Channels of one head."""
+        return self.d_model // self.n_heads if self.d_head is None else self.d_head
+
+
+class KVCache(NamedTuple):
+    """Keys and values still visible, and the number of tokens seen in all."""
+
+    k: Float[Tensor, "b g s p"]
+    v: Float[Tensor, "b g s p"]
+    length: int
+
+
+def rotate(x: Float[Tensor, "b h l p"], start: int, base: float) -> Float[Tensor, "b h l p"]:
+    """RoPE, Eqs. (2) and (3), for positions start, start + 1, …; angles in float32 or wider."""
+    p = x.shape[-1]
+    wide = torch.promote_types(x.dtype, torch.float32)
+    theta = base ** (-torch.arange(0, p, 2, device=x.device, dtype=wide) / p)  # (2)
+    t = torch.arange(start, start + x.shape[-2], device=x.device, dtype=wide)
+    cos, sin = (t[:, None] * theta).cos().to(x.dtype), (t[:, None] * theta).sin().to(x.dtype)
+    x1, x2 = x.chunk(2, dim=-1)
+    return torch.cat([x1 * cos - x2 * sin, x1 * sin + x2 * cos], dim=-1)  # (3)
+
+
+def attend_one_by_one(
+    q: Float[Tensor, "b h l p"],
+    k: Float[Tensor, "b g s p"],
+    v: Float[Tensor, "b g s p"],
+    window: int | None = None,
+) -> Float[Tensor, "b h l p"]:
+    """Eq. (1) query by query, the last query beside the last key: the definition."""
+    k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+    past, ys = k.shape[2] - q.shape[2], []
+    for t in range(q.shape[2]):
+        end = past + t + 1
+        seen = slice(0 if window is None else max(0, end - window), end)
+        scores = torch.einsum("bhp,bhsp->bhs", q[:, :, t], k[:, :, seen]) / math.sqrt(q.shape[3])
+        ys.append(torch.einsum("bhs,bhsp->bhp", scores.softmax(dim=-1), v[:, :, seen]))  # (1)
+    return torch.stack(ys, dim=2)
+
+
+def attend(
+    q: Float[Tensor, "b h l p"],
+    k: Float[Tensor, "b g s p"],
+    v: Float[Tensor, "b g s p"],
+    window: int | None = None,
+) -> Float[Tensor, "b h l p"]:
+    """Eq. (1) for all queries at once, by PyTorch's fused attention."""
+    l, s = q.shape[2], k.shape[2]
+    grouped = q.shape[1] != k.shape[1]
+    if l == s and (window is None or window >= s):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+    t = torch.arange(s - l, s, device=q.device)[:, None]
+    distance = t - torch.arange(s, device=q.device)
+    mask = distance >= 0 if window is None else (distance >= 0) & (distance < window)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+
+
+class Attention(nn.Module):
+    """Causal self-attention with grouped queries, RoPE and a KV cache for a state."""
+
+    def __init__(self, cfg: AttentionConfig, *, attend: Attend = attend) -> None:
+        super().__init__()
+        self.cfg, self.attend = cfg, attend
+        width, kv_width = cfg.n_heads * cfg.head_width, cfg.kv_heads * cfg.head_width
+        self.q_proj = nn.Linear(cfg.d_model, width, bias=False)
+        self.k_proj = nn.Linear(cfg.d_model, kv_width, bias=False)
+        self.v_proj = nn.Linear(cfg.d_model, kv_width, bias=False)
+        self.o_proj = nn.Linear(width, cfg.d_model, bias=False)
+
+    def allocate_state(self, batch: int) -> KVCache:
+        """A cache that has seen nothing."""
+        empty = self.k_proj.weight.new_empty(batch, self.cfg.kv_heads, 0, self.cfg.head_width)
+        return KVCache(empty, empty, 0)
+
+    def forward(self, u: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
+        """Attention of every position to itself and its past."""
+        return self.prefill(u, self.allocate_state(u.shape[0]))[0]
+
+    def prefill(
+        self, u: Float[Tensor, "b l d"], state: KVCache
+    ) -> tuple[Float[Tensor, "b l d"], KVCache]:
+        """Attention of every position to itself, its past and the cache; and the new cache."""
+        expect_sequence("u", u, self.cfg.d_model)
+        past = self._checked(state, u.shape[0])
+        q, k, v = (
+            proj(u).unflatten(-1, (-1, self.cfg.head_width)).transpose(1, 2)  # b h l p
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        if self.cfg.rope_base is not None:
+            q, k = (rotate(x, past.length, self.cfg.rope_base) for x in (q, k))
+        k, v = torch.cat([past.k.to(k.dtype), k], dim=2), torch.cat([past.v.to(v.dtype), v], dim=2)
+        y = self.attend(q, k, v, self.cfg.window)
+        cache = KVCache(self._kept(k), self._kept(v), past.length + u.shape[1])
+        return self.o_proj(y.transpose(1, 2).flatten(2)), cache
+
+    def step(
+        self, u_t: Float[Tensor, "b d"], state: KVCache
+    ) -> tuple[Float[Tensor, "b d"], KVCache]:
+        """One more position against the cache; costs O(tokens in the cache)."""
+        expect_token("u_t", u_t, self.cfg.d_model)
+        y, state = self.prefill(u_t[:, None], state)
+        return y[:, 0], state
+
+    def _kept(self, x: Tensor) -> Tensor:
+        if self.cfg.window is None:
+            return x
+        return x[:, :, max(0, x.shape[2] - self.cfg.window + 1) :]
+
+    def _checked(self, state: KVCache, batch: int) -> KVCache:
+        if not isinstance(state, KVCache):
+            raise ValueError(f"state must be a KVCache; got {type(state).__name__}")
+        kept = state.length
+        if self.cfg.window is not None:
+            kept = min(kept, self.cfg.window - 1)
+        shape = (batch, self.cfg.kv_heads, kept, self.cfg.head_width)
+        expect_shape("state.k", state.k, shape)
+        expect_shape("state.v", state.v, shape)
+        return state
+
+
+class SwiGLU(nn.Module):
+    """The gated channel mixer of Eq. (4): d_model → d_ff → d_model, without biases."""
+
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(d_model, d_ff, bias=False)
+        self.up_proj = nn.Linear(d_model, d_ff, bias=False)
+        self.down_proj = nn.Linear(d_ff, d_model, bias=False)
+
+    def forward(self, u: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+        """Eq. (4), position by position."""
+        return self.down_proj(F.silu(self.gate_proj(u)) * self.up_proj(u))  # (4)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransformerConfig:
+    """Sizes of a decoder of `n_blocks` × (attention, SwiGLU)."""
+
+    vocab_size: int
+    n_blocks: int
+    d_ff: int
+    attention: AttentionConfig
+    norm_eps: float = 1e-5
+    tie_embeddings: bool = False
+    checkpoint_layers: bool = False
+
+    @property
+    def shell(self) -> LanguageModelConfig:
+        """The shell: two residual branches a block."""
+        return LanguageModelConfig(
+            vocab_size=self.vocab_size,
+            d_model=self.attention.d_model,
+            n_layers=2 * self.n_blocks,
+            pad_vocab_to=1,
+            norm_eps=self.norm_eps,
+            tie_embeddings=self.tie_embeddings,
+            checkpoint_layers=self.checkpoint_layers,
+        )
+
+
+class Transformer(LanguageModel):
+    """Pre-norm decoder: attention and SwiGLU by turns, RMSNorm, no biases (the Llama recipe).
+
+    Weights start from N(0, 0.02²); the projections that write into the residual stream are divided
+    by √(2 n_blocks) beside, so that its variance does not grow with depth.
+    """
+
+    def __init__(self, cfg: TransformerConfig, *, attend: Attend = attend) -> None:
+        def branch(layer: int) -> nn.Module:
+            if layer % 2:
+                return SwiGLU(cfg.attention.d_model, cfg.d_ff)
+            return Attention(cfg.attention, attend=attend)
+
+        super().__init__(cfg.shell, branch)
+        self.transformer_cfg = cfg
+        for name, weight in self.named_parameters():
+            if weight.ndim == 2:
+                writes = name.endswith(("o_proj.weight", "down_proj.weight"))
+                nn.init.normal_(weight, std=0.02 / math.sqrt(2 * cfg.n_blocks) if writes else 0.02)

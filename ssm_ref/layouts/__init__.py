@@ -1,0 +1,1 @@
+"""Names and shapes of published checkpoints, one module a family of them."""

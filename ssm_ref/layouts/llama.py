@@ -1,0 +1,89 @@
+"""Layout of Llama as `transformers` stores it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from ssm_ref.attention.transformer import AttentionConfig, Transformer, TransformerConfig
+from ssm_ref.layouts.layout import Layout, Place, entry, renamed, require
+
+
+def _build(config: Mapping[str, Any]) -> nn.Module:
+    require(config, {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False})
+    rope = config.get("rope_parameters") or {}
+    require(rope, {"rope_type": "default"})
+    require(config, {"rope_scaling": None})
+    attention = AttentionConfig(
+        d_model=entry(config, "hidden_size"),
+        n_heads=entry(config, "num_attention_heads"),
+        n_kv_heads=config.get("num_key_value_heads"),
+        d_head=config.get("head_dim"),
+        rope_base=rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
+    )
+    return Transformer(
+        TransformerConfig(
+            vocab_size=entry(config, "vocab_size"),
+            n_blocks=entry(config, "num_hidden_layers"),
+            d_ff=entry(config, "intermediate_size"),
+            attention=attention,
+            norm_eps=config.get("rms_norm_eps", 1e-6),
+            tie_embeddings=config.get("tie_word_embeddings", False),
+        )
+    )
+
+
+def _storable(model: nn.Module) -> bool:
+    if not isinstance(model, Transformer):
+        return False
+    attention = model.transformer_cfg.attention
+    return attention.rope_base is not None and attention.window is None
+
+
+def _describe(model: nn.Module) -> dict[str, Any]:
+    if not isinstance(model, Transformer):
+        raise ValueError(f"model must be a Transformer; got {type(model).__name__}")
+    cfg, attention = model.transformer_cfg, model.transformer_cfg.attention
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": cfg.vocab_size,
+        "hidden_size": attention.d_model,
+        "num_hidden_layers": cfg.n_blocks,
+        "intermediate_size": cfg.d_ff,
+        "num_attention_heads": attention.n_heads,
+        "num_key_value_heads": attention.kv_heads,
+        "head_dim": attention.head_width,
+        "rope_parameters": {"rope_type": "default", "rope_theta": attention.rope_base},
+        "rms_norm_eps": cfg.norm_eps,
+        "tie_word_embeddings": cfg.tie_embeddings,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+    }
+
+
+def _places(model: nn.Module) -> dict[str, Place]:
+    names = {"embedding.weight": "model.embed_tokens.weight", "norm.weight": "model.norm.weight"}
+    kinds = (("input_layernorm", "self_attn"), ("post_attention_layernorm", "mlp"))
+    for ours, _ in model.named_parameters():
+        if ours == "head.weight":
+            names[ours] = "lm_head.weight"
+        elif ours.startswith("layers."):
+            _, layer, part, rest = ours.split(".", 3)
+            norm, branch = kinds[int(layer) % 2]
+            names[ours] = (
+                f"model.layers.{int(layer) // 2}.{norm if part == 'norm' else branch}.{rest}"
+            )
+    return renamed(model, names)
+
+
+LLAMA = Layout(
+    name="transformers llama",
+    recognises=lambda config: config.get("model_type") == "llama",
+    build=_build,
+    describes=_storable,
+    describe=_describe,
+    places=_places,
+    aliases={"lm_head.weight": "model.embed_tokens.weight"},
+)
