@@ -1,1 +1,1 @@
-"""Linear state space systems: discretization, convolution, scan, realization, filtering, control."""
+"""Linear systems: discretization, convolution, scan, realization, filtering and control."""

@@ -10,7 +10,7 @@ from ssm_ref.foundations.state_space import (
 )
 
 torch.manual_seed(0)
-torch.set_printoptions(precision=4, sci_mode=False)
+torch.set_printoptions(precision=3, sci_mode=False)
 
 # %% shown
 f64 = torch.float64
