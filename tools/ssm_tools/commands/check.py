@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=("text", "json", "sarif", "github"), default="text")
     parser.add_argument("--fix", action="store_true", help="repair what has one repair")
-    parser.add_argument("--hints", action="store_true", help="show hints as well (text, github)")
+    parser.add_argument("--hints", action="store_true", help="show hints as well, names without a link included")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,6 +41,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"{path}: {count} repaired", file=sys.stderr)
         vault = load_vault(args.vault, languages)
     answers = resolve_all(vault)
-    findings = check_vault(vault, answers)
+    findings = check_vault(vault, answers, mentions=args.hints)
     sys.stdout.write(render(args.format, vault, answers, findings, hints=args.hints))
     return int(any(finding.severity is not Severity.HINT for finding in findings))

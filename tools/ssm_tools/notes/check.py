@@ -10,12 +10,18 @@ from ssm_tools.findings import Finding
 from ssm_tools.notes.graph import Answers, resolve_all
 from ssm_tools.notes.link_findings import LinkChecker
 from ssm_tools.notes.model import Note
+from ssm_tools.notes.prose import unlinked_mentions
 from ssm_tools.notes.vault import Vault
 from ssm_tools.notes.vault_findings import vault_findings
 
 
-def check_vault(vault: Vault, answers: Answers | None = None) -> list[Finding]:
-    """Return every finding of the vault, sorted by place; paths are as a shell would open them."""
+def check_vault(
+    vault: Vault, answers: Answers | None = None, *, mentions: bool = False
+) -> list[Finding]:
+    """Return every finding of the vault, sorted by place; paths are as a shell would open them.
+
+    `mentions` adds hints at names that stand without a link, which reads every text once more.
+    """
     answers = resolve_all(vault) if answers is None else answers
     checker = LinkChecker(vault)
     found: list[Finding] = [*vault.findings]
@@ -23,6 +29,8 @@ def check_vault(vault: Vault, answers: Answers | None = None) -> list[Finding]:
         found.extend(note_findings(note))
         found.extend(checker.findings(note, answers[note.id]))
     found.extend(vault_findings(vault, answers))
+    if mentions:
+        found.extend(unlinked_mentions(vault, answers))
     return sorted(located(vault, found), key=lambda f: (f.path, f.line, f.column, f.code))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ssm_tools.notes.graph import Answers, resolve_all
 from ssm_tools.notes.model import Heading, Link, Note, NoteId
-from ssm_tools.notes.parse import plain_text
+from ssm_tools.notes.plain import plain_text
 from ssm_tools.notes.resolution import Found
 from ssm_tools.notes.vault import Vault
 

@@ -59,10 +59,12 @@ class Suggester:
 
     def __init__(self, names: Iterable[tuple[str, str]]) -> None:
         """`names` are pairs of what may be written and what to suggest for it."""
-        self.by_length: dict[int, dict[str, str]] = defaultdict(dict)
+        self.by_length: dict[int, dict[str, list[str]]] = defaultdict(dict)
         for name, suggestion in names:
             for form in dict.fromkeys((joined(name), joined(name).translate(_TRANSLITERATED))):
-                self.by_length[len(form)].setdefault(form, suggestion)
+                known = self.by_length[len(form)].setdefault(form, [])
+                if suggestion not in known:
+                    known.append(suggestion)
 
     def nearest(self, wanted: str, count: int = 3) -> list[str]:
         """Up to `count` suggestions, the nearest first."""
@@ -70,11 +72,12 @@ class Suggester:
         for order, form in enumerate(variants(wanted)):
             limit = max(1, len(form) // 4) if len(form) > 2 else 0
             for length in range(len(form) - limit, len(form) + limit + 1):
-                for name, suggestion in self.by_length.get(length, {}).items():
+                for name, suggestions in self.by_length.get(length, {}).items():
                     edits = distance(form, name, limit)
                     if edits <= limit:
-                        rank = (edits, order)
-                        found[suggestion] = min(rank, found.get(suggestion, rank))
+                        for suggestion in suggestions:
+                            rank = (edits, order)
+                            found[suggestion] = min(rank, found.get(suggestion, rank))
             if len(form) > 3:
                 self._parts(form, order, found)
         ranked = sorted(found, key=lambda name: (found[name], name))
@@ -84,9 +87,10 @@ class Suggester:
         """Names that begin with what was written, or the other way about."""
         for length, names in self.by_length.items():
             if 3 < length <= 3 * len(form) and length != len(form):
-                for name, suggestion in names.items():
+                for name, suggestions in names.items():
                     if name.startswith(form + "-") or name.endswith("-" + form):
-                        found.setdefault(suggestion, (len(form), order))
+                        for suggestion in suggestions:
+                            found.setdefault(suggestion, (len(form), order))
 
 
 def note_names(notes: Iterable[Note]) -> Iterable[tuple[str, str]]:

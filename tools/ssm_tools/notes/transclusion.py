@@ -1,0 +1,183 @@
+"""Embedding: `![[note]]`, `![[note#section]]` and `![[note#^block]]` replaced by what they name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ssm_tools.notes.edits import rewrite
+from ssm_tools.notes.graph import Answers
+from ssm_tools.notes.model import Block, Heading, Link, LinkKind, Note, NoteId
+from ssm_tools.notes.resolution import Found, resolve
+from ssm_tools.notes.vault import Vault
+
+MAX_DEPTH = 16
+MAX_CHARACTERS = 2**20
+_LIST_MARK = re.compile(r"(?:[-*+]|\d+[.)])[ \t]+$")
+_NO_ID = re.compile(r"\s*\{:?[^{}\n]*?#[\w:.-]+[^{}\n]*\}[ \t]*$", re.MULTILINE)
+_NO_BLOCK = re.compile(r"(?:^|(?<=\s))\^[\w-]+[ \t]*$", re.MULTILINE)
+
+
+class Region(NamedTuple):
+    """A part of a note that an embed shows."""
+
+    note: NoteId
+    start: int
+    end: int
+
+
+def region(vault: Vault, answer: Found) -> Region | None:
+    """The part of a note that an answer names, None where it names another file."""
+    target = vault.notes.get(NoteId(answer.target))
+    if target is None:
+        return None
+    match answer.place.target if answer.place else None:
+        case Heading(start=start, section_end=end):
+            line, _ = target.place(start)
+            return Region(target.id, target.line_starts[line - 1], end)
+        case Block(start=start, end=end):
+            return Region(target.id, start, end)
+    return Region(target.id, target.body_start, len(target.text))
+
+
+def circular_embeds(vault: Vault, answers: Answers) -> Iterator[tuple[Note, Link, tuple[str, ...]]]:
+    """Embeds that lead back to what they stand in, each with the circle of notes."""
+    inside: dict[NoteId, list[tuple[Link, Region]]] = {}
+    for note in vault.notes.values():
+        for link, answer in zip(note.links, answers[note.id], strict=True):
+            if link.kind is LinkKind.EMBED and isinstance(answer, Found):
+                shown = region(vault, answer)
+                if shown is not None:
+                    inside.setdefault(note.id, []).append((link, shown))
+    done: set[Region] = set()
+    reported: set[tuple[NoteId, int]] = set()
+    for note_id in inside:
+        whole = Region(note_id, 0, len(vault.notes[note_id].text))
+        for where, link, circle in _circles(whole, inside, done):
+            if (where, link.start) not in reported:
+                reported.add((where, link.start))
+                yield vault.notes[where], link, circle
+
+
+def _circles(
+    first: Region, inside: dict[NoteId, list[tuple[Link, Region]]], done: set[Region]
+) -> Iterator[tuple[NoteId, Link, tuple[str, ...]]]:
+    """Walk the embeds depth first, without recursion: a chain of them may be long."""
+    path = [first]
+    open_now = {first}
+    steps = [iter(_within(first, inside))]
+    while path:
+        step = next(steps[-1], None)
+        if step is None:
+            done.add(path[-1])
+            open_now.discard(path.pop())
+            steps.pop()
+            continue
+        link, shown = step
+        back = next((r for r in path if r.note == shown.note and _holds(shown, r, link)), None)
+        if shown in open_now or back is not None:
+            begin = path.index(back) if back is not None else path.index(shown)
+            names = [str(r.note) for r in path[begin:]]
+            yield path[-1].note, link, (*names, str(shown.note))
+        elif shown not in done:
+            path.append(shown)
+            open_now.add(shown)
+            steps.append(iter(_within(shown, inside)))
+
+
+def _holds(shown: Region, open_region: Region, link: Link) -> bool:
+    """Whether the embedded region is the whole of a note that is open, or holds this very link."""
+    return shown.start <= open_region.start and open_region.end <= shown.end
+
+
+def _within(
+    part: Region, inside: dict[NoteId, list[tuple[Link, Region]]]
+) -> list[tuple[Link, Region]]:
+    return [
+        (link, shown)
+        for link, shown in inside.get(part.note, ())
+        if part.start <= link.start and link.end <= part.end
+    ]
+
+
+Wrap = Callable[[Found, str], str]
+
+
+def expand_embeds(vault: Vault, note: Note, wrap: Wrap | None = None) -> str:
+    """Return the note's text with embedded notes, sections and blocks in their place.
+
+    Links of an embedded text are written from the vault's root, so that they mean the same from
+    here; its heading and block ids are dropped. `wrap` may put something around each piece. An
+    embed that leads back to itself, that lies deeper than `MAX_DEPTH`, or that would make the text
+    longer than `MAX_CHARACTERS`, becomes a plain link. Files (images) stay as they are.
+    """
+    whole = Region(note.id, 0, len(note.text))
+    return _Expansion(vault, wrap).text(whole, (whole,))
+
+
+class _Expansion:
+    """One expansion, with the count of characters that it may still add."""
+
+    def __init__(self, vault: Vault, wrap: Wrap | None) -> None:
+        self.vault = vault
+        self.wrap = wrap
+        self.left = MAX_CHARACTERS
+
+    def text(self, part: Region, path: tuple[Region, ...]) -> str:
+        """The text of a region with its embeds expanded."""
+        note = self.vault.notes[part.note]
+        embedded = len(path) > 1
+        edits = []
+        for link in note.links:
+            if not (part.start <= link.start and link.end <= part.end):
+                continue
+            answer = resolve(self.vault, note, link)
+            if not isinstance(answer, Found):
+                continue
+            shown = region(self.vault, answer) if link.kind is LinkKind.EMBED else None
+            if shown is not None:
+                text = self._embed(note, link, answer, shown, path)
+            elif embedded and link.target_start >= link.start:
+                text = _from_root(note, link, answer)
+            else:
+                continue
+            edits.append((link.start - part.start, link.end - part.start, text))
+        source = note.text[part.start : part.end]
+        if not embedded:
+            return rewrite(source, edits)
+        return _NO_BLOCK.sub("", _NO_ID.sub("", rewrite(source, edits)))
+
+    def _embed(
+        self, note: Note, link: Link, answer: Found, shown: Region, path: tuple[Region, ...]
+    ) -> str:
+        circular = any(r.note == shown.note and _holds(shown, r, link) for r in path)
+        size = shown.end - shown.start
+        if circular or len(path) > MAX_DEPTH or size > self.left:
+            return _from_root(note, link, answer).removeprefix("!")
+        self.left -= size
+        text = self.text(shown, (*path, shown)).strip("\r\n")
+        text = self.wrap(answer, text) if self.wrap else text
+        alone = (link.context_start, link.context_end) == (link.start, link.end)
+        if "\n" not in text:
+            return text if alone or not text.startswith("#") else text.lstrip("# ")
+        if not alone:
+            return _from_root(note, link, answer).removeprefix("!")
+        line_start = note.line_starts[link.line - 1]
+        prefix = note.text[line_start : link.start]
+        prefix = _LIST_MARK.sub(lambda match: " " * len(match.group()), prefix)
+        return text.replace("\n", "\n" + prefix)
+
+
+def _from_root(note: Note, link: Link, answer: Found) -> str:
+    """The link written so that it means the same from any note."""
+    raw = note.text[link.start : link.end]
+    begin, end = link.target_start - link.start, link.target_end - link.start
+    if link.kind in (LinkKind.MARKDOWN, LinkKind.IMAGE):
+        fragment = f"#{answer.fragment}" if answer.fragment else ""
+        return f"{raw[:begin]}</{answer.target}{fragment}>{raw[end:]}"
+    fragment = f"#{answer.fragment}" if answer.fragment else ""
+    path = answer.target.removesuffix(".md") if answer.note else answer.target
+    name = answer.target.rpartition("/")[2].removesuffix(".md")
+    shown = "" if link.text is not None or link.kind is LinkKind.EMBED else f"|{name}"
+    return f"{raw[:begin]}/{path}{fragment}{shown}{raw[end:]}"
