@@ -11,7 +11,7 @@ from Vim's ImageNet weights keeps them separate (Bi-Bi).
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -59,7 +59,7 @@ class AudioMambaConfig:
         self.picture  # noqa: B018 - its own checks speak of the same sizes
 
     @classmethod
-    def published(cls, size: str, **changes: Any) -> Self:
+    def published(cls, size: str, **changes: Any) -> "AudioMambaConfig":
         """AuM "tiny", "small" or "base", with `changes` applied."""
         if size not in PUBLISHED:
             raise ValueError(f"no published size {size!r}; choose one of {', '.join(PUBLISHED)}")

@@ -14,7 +14,7 @@ weights, for which 16-pixel patches of 224-pixel images, 24 layers and halved su
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -71,7 +71,7 @@ class VisionMambaConfig:
             raise ValueError(f"drop_path must lie in [0, 1); got {self.drop_path}")
 
     @classmethod
-    def published(cls, size: str, **changes: Any) -> Self:
+    def published(cls, size: str, **changes: Any) -> "VisionMambaConfig":
         """Vim "tiny", "small" or "base" for ImageNet-1K, with `changes` applied."""
         if size not in PUBLISHED:
             raise ValueError(f"no published size {size!r}; choose one of {', '.join(PUBLISHED)}")

@@ -41,15 +41,16 @@ class OutcomeKeeper:
         """Write the report, unless the sources changed while the tests ran."""
         if not self.tests or source_hash(self.root) != self.before:
             return
-        known = read_report(self.root)
-        if known is not None and known.source_hash == self.before:
-            self.tests = dict(known.tests) | self.tests  # type: ignore[arg-type]
+        last = read_report(self.root)
+        known = last.tests if last is not None and last.source_hash == self.before else {}
         path = self.root / PATH
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False
         ) as file:
-            json.dump({"source_hash": self.before, "tests": self.tests}, file, indent=0)
+            json.dump(
+                {"source_hash": self.before, "tests": {**known, **self.tests}}, file, indent=0
+            )
         os.replace(file.name, path)
 
 
