@@ -99,7 +99,10 @@ def run_scan(
 def run_convolution(
     system: DiagonalSystem, u: Float[Tensor, "b l d"], h: Inexact[Tensor, "b d n"] | None = None
 ) -> tuple[Float[Tensor, "b l d"], Inexact[Tensor, "b d n"]]:
-    """`run_recurrence` by one FFT convolution; the states in between are never formed."""
+    """`run_recurrence` by one FFT convolution; the states in between are never formed.
+
+    The kernel and the last state share one table of powers, d · n · l numbers.
+    """
     l = u.shape[1]
     start = _initial(system, u, h)
     powers = vandermonde(system.A_bar, l + 1)  # d n l+1
