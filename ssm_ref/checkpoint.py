@@ -17,8 +17,15 @@ from torch import Tensor, nn
 from ssm_ref.layouts.layout import Layout, Place
 from ssm_ref.layouts.llama import LLAMA
 from ssm_ref.layouts.mamba import STATE_SPACES, TRANSFORMERS_MAMBA, TRANSFORMERS_MAMBA2
+from ssm_ref.layouts.rwkv import RWKV
 
-LAYOUTS: tuple[Layout, ...] = (TRANSFORMERS_MAMBA, TRANSFORMERS_MAMBA2, LLAMA, STATE_SPACES)
+LAYOUTS: tuple[Layout, ...] = (
+    TRANSFORMERS_MAMBA,
+    TRANSFORMERS_MAMBA2,
+    LLAMA,
+    RWKV,
+    STATE_SPACES,
+)
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # A decay or step size rounded to bfloat16 changes how far the memory reaches.
