@@ -10,109 +10,18 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 import types
 import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ssm_tools.run import display, sandbox, style
+from ssm_tools.run.ending import check_end, fail_by, last_lines
 from ssm_tools.run.environment import SEED
+from ssm_tools.run.session import Caught, Session
 
-OUTPUT_LIMIT = 1_000_000
 FILE_LIMIT = 32 * sandbox.MIB
 FUTURES = 0x1FF0000  # the compiler flags that `from __future__` sets for later statements
-
-
-@dataclass
-class Caught:
-    """Keeps whatever leaves the `with` block: a snippet may raise or exit as it likes."""
-
-    kind: type[BaseException] | None = None
-    error: BaseException | None = None
-    trace: TracebackType | None = None
-
-    def __enter__(self) -> Caught:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        self.kind, self.error, self.trace = kind, error, trace
-        return True
-
-
-@dataclass
-class Session:
-    """One run: where it is, what it has shown, and the problem that ended it."""
-
-    job: dict[str, Any]
-    progress: Any
-    streams: dict[str, int]
-    line: int = 0
-    cell: int = 0
-    flags: int = 0
-    positions: dict[str, int] = field(default_factory=lambda: {"stdout": 0, "stderr": 0})
-    outputs: list[dict[str, Any]] = field(default_factory=list)
-    spoken: list[tuple[int, str]] = field(default_factory=list)
-    warned: list[dict[str, Any]] = field(default_factory=list)
-    problem: dict[str, Any] | None = None
-    figures: dict[int, tuple[int, Any]] = field(default_factory=dict)
-    threads_line: int = 0
-    raised: bool = False
-
-    def at(self, line: int) -> None:
-        """Note the line of the statement that starts: the server reads it if we die."""
-        self.line = line
-        self.progress[:8] = line.to_bytes(8, "little")
-
-    def fail(self, code: str, message: str, line: int = 0) -> None:
-        """Keep the first problem."""
-        if self.problem is None:
-            self.problem = {"code": code, "message": message, "line": line or self.line}
-
-    def warn(
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: object = None,
-        line: str | None = None,
-    ) -> None:
-        """Stand in for `warnings.showwarning`."""
-        where = lineno if filename == self.job["path"] else self.line
-        names = [kind.__name__ for kind in category.__mro__ if issubclass(kind, Warning)]
-        self.warned.append({"names": names, "text": str(message), "line": where})
-        self.show({"kind": "text", "data": f"{names[0]}: {message}\n", "name": names[0]})
-
-    def show(self, output: dict[str, Any]) -> None:
-        """Add one output of the current statement, after what it has printed so far."""
-        self.read_streams()
-        self._add(output)
-
-    def _add(self, output: dict[str, Any]) -> None:
-        if self.job["cells"][self.cell]["kind"] == "shown":
-            self.outputs.append(output | {"cell": self.cell, "line": self.line})
-
-    def read_streams(self) -> None:
-        """Move what was written since the last look into the outputs."""
-        for name, descriptor in self.streams.items():
-            getattr(sys, name).flush()
-            end = os.fstat(descriptor).st_size
-            start, self.positions[name] = self.positions[name], end
-            if end > OUTPUT_LIMIT:
-                self.fail("S006", f"more than {OUTPUT_LIMIT:,} bytes were printed")
-            elif end > start:
-                data = os.pread(descriptor, end - start, start).decode("utf-8", "replace")
-                if name == "stdout":
-                    self.spoken.append((self.line, data))
-                self._add({"kind": "text", "data": data, "name": "" if name == "stdout" else name})
 
 
 def run_job(job: dict[str, Any], progress: Any, pipe: int) -> None:
@@ -130,8 +39,8 @@ def run_job(job: dict[str, Any], progress: Any, pipe: int) -> None:
     if os.getpid() != owner:
         os._exit(0)
     if caught.error is not None:
-        _fail_by(session, caught)
-    _check_end(session)
+        fail_by(session, caught)
+    check_end(session)
     report = {
         "outputs": session.outputs,
         "spoken": session.spoken,
@@ -198,7 +107,7 @@ def _run_cells(session: Session) -> None:
         if expected not in names:
             raise caught.error
         session.raised = True
-        session.show({"kind": "error", "data": _last_lines(caught.error), "name": names[0]})
+        session.show({"kind": "error", "data": last_lines(caught.error), "name": names[0]})
     if anywhere and not session.raised:
         session.fail("S008", f"{anywhere} was expected and did not come")
 
@@ -253,55 +162,3 @@ def _belongs_to_figure(value: object) -> bool:
         type(item).__module__.startswith("matplotlib.") and not hasattr(item, "savefig")
         for item in values
     )
-
-
-def _fail_by(session: Session, caught: Caught) -> None:
-    """Turn the exception that ended the snippet into its problem, at the snippet's own line."""
-    error = caught.error
-    assert error is not None
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame.lineno for frame in frames if frame.filename == session.job["path"]]
-    line = (own[-1] if own else 0) or session.line
-    text = _last_lines(error)
-    if isinstance(error, SyntaxError) and error.filename == session.job["path"]:
-        session.fail("S010", text, error.lineno or line)
-    elif isinstance(error, SystemExit):
-        session.fail("S002", f"the snippet ended the process (exit {error.code!r})", line)
-    elif isinstance(error, MemoryError) or "can't allocate memory" in text:
-        limit = session.job["options"]["memory"]
-        session.fail("S005", f"it needs more than {limit} MiB of memory (option memory=)", line)
-    elif isinstance(error, OSError) and error.errno == 27:  # EFBIG
-        session.fail("S006", f"more than {OUTPUT_LIMIT:,} bytes were printed or written", line)
-    elif isinstance(error, sandbox.OutsideError):
-        session.fail("S012", str(error), line)
-    else:
-        raised = frames[-1] if frames else None
-        root = session.job["root"] + os.sep
-        if raised and raised.filename != session.job["path"] and raised.filename.startswith(root):
-            text += f" (raised at {raised.filename[len(root) :]}:{raised.lineno})"
-        session.fail("S001", text, line)
-
-
-def _check_end(session: Session) -> None:
-    """Look for what a snippet may not leave behind or forgot to do."""
-    with Caught():
-        session.read_streams()
-    if session.threads_line:
-        alive = [thread for thread in threading.enumerate() if thread.name != "MainThread"]
-        if alive:
-            session.fail(
-                "S011", f"threads were left running: {alive[0].name}", session.threads_line
-            )
-    expected = session.job["options"]["warns"]
-    for warning in session.warned:
-        if expected not in warning["names"]:
-            text = f"an uncaught warning: {warning['names'][0]}: {warning['text']}"
-            session.fail("S007", text, warning["line"])
-    if expected and not session.warned:
-        session.fail("S008", f"{expected} was expected and did not come")
-
-
-def _last_lines(error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg}"
-    return "".join(traceback.format_exception_only(error)).strip()

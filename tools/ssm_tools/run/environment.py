@@ -13,7 +13,16 @@ from pathlib import Path
 PACKAGES = ("torch", "triton", "matplotlib", "numpy", "jaxtyping")
 SEED = 0
 KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV")
-CHILD_SOURCES = ("child.py", "display.py", "sandbox.py", "server.py", "style.py", "environment.py")
+CHILD_SOURCES = (
+    "child.py",
+    "display.py",
+    "ending.py",
+    "environment.py",
+    "sandbox.py",
+    "server.py",
+    "session.py",
+    "style.py",
+)
 
 
 def versions() -> dict[str, str]:

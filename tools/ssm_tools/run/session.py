@@ -1,0 +1,100 @@
+"""The state of one run: where it is, what it has shown, and the problem that ended it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+OUTPUT_LIMIT = 1_000_000
+
+
+@dataclass
+class Caught:
+    """Keeps whatever leaves the `with` block: a snippet may raise or exit as it likes."""
+
+    kind: type[BaseException] | None = None
+    error: BaseException | None = None
+    trace: TracebackType | None = None
+
+    def __enter__(self) -> Caught:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        self.kind, self.error, self.trace = kind, error, trace
+        return True
+
+
+@dataclass
+class Session:
+    """One run: where it is, what it has shown, and the problem that ended it."""
+
+    job: dict[str, Any]
+    progress: Any
+    streams: dict[str, int]
+    line: int = 0
+    cell: int = 0
+    flags: int = 0
+    positions: dict[str, int] = field(default_factory=lambda: {"stdout": 0, "stderr": 0})
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    spoken: list[tuple[int, str]] = field(default_factory=list)
+    warned: list[dict[str, Any]] = field(default_factory=list)
+    problem: dict[str, Any] | None = None
+    figures: dict[int, tuple[int, Any]] = field(default_factory=dict)
+    threads_line: int = 0
+    raised: bool = False
+
+    def at(self, line: int) -> None:
+        """Note the line of the statement that starts: the server reads it if we die."""
+        self.line = line
+        self.progress[:8] = line.to_bytes(8, "little")
+
+    def fail(self, code: str, message: str, line: int = 0) -> None:
+        """Keep the first problem."""
+        if self.problem is None:
+            self.problem = {"code": code, "message": message, "line": line or self.line}
+
+    def warn(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: object = None,
+        line: str | None = None,
+    ) -> None:
+        """Stand in for `warnings.showwarning`."""
+        where = lineno if filename == self.job["path"] else self.line
+        names = [kind.__name__ for kind in category.__mro__ if issubclass(kind, Warning)]
+        self.warned.append({"names": names, "text": str(message), "line": where})
+        self.show({"kind": "text", "data": f"{names[0]}: {message}\n", "name": names[0]})
+
+    def show(self, output: dict[str, Any]) -> None:
+        """Add one output of the current statement, after what it has printed so far."""
+        self.read_streams()
+        self._add(output)
+
+    def _add(self, output: dict[str, Any]) -> None:
+        if self.job["cells"][self.cell]["kind"] == "shown":
+            self.outputs.append(output | {"cell": self.cell, "line": self.line})
+
+    def read_streams(self) -> None:
+        """Move what was written since the last look into the outputs."""
+        for name, descriptor in self.streams.items():
+            getattr(sys, name).flush()
+            end = os.fstat(descriptor).st_size
+            start, self.positions[name] = self.positions[name], end
+            if end > OUTPUT_LIMIT:
+                self.fail("S006", f"more than {OUTPUT_LIMIT:,} bytes were printed")
+            elif end > start:
+                data = os.pread(descriptor, end - start, start).decode("utf-8", "replace")
+                if name == "stdout":
+                    self.spoken.append((self.line, data))
+                self._add({"kind": "text", "data": data, "name": "" if name == "stdout" else name})
