@@ -16,10 +16,9 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-WORDS = {
-    "en": ["state", "space", "model", "scan", "kernel", "hidden", "matrix", "token", "length", "input", "gate", "decay", "layer"],
-    "ru": ["состояние", "модель", "пространство", "скрытое", "матрица", "длина", "вход", "шаг", "слой", "ядро", "свёртка"],
-}
+ENGLISH = "state space model scan kernel hidden matrix token length input gate decay layer"
+RUSSIAN = "состояние модель пространство скрытое матрица длина вход шаг слой ядро свёртка"
+WORDS = {"en": ENGLISH.split(), "ru": RUSSIAN.split()}
 LINKS = 8
 FOLDER = 50  # notes in a folder
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from importlib import import_module
 
-COMMANDS: tuple[str, ...] = ("check", "run")
+COMMANDS: tuple[str, ...] = ("check", "rename", "run")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=("text", "json", "sarif", "github"), default="text")
     parser.add_argument("--fix", action="store_true", help="repair what has one repair")
-    parser.add_argument("--hints", action="store_true", help="show hints as well, names without a link included")
+    parser.add_argument("--hints", action="store_true", help="show hints, too")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -64,6 +64,11 @@ _LADDER: tuple[tuple[str, Callable[[str], str]], ...] = (
 )
 
 
+def answers_to(heading: Heading, wanted: str) -> bool:
+    """Whether a part of a fragment can mean the heading, in any spelling."""
+    return any(_answers(heading, wanted, key) for _, key in _LADDER)
+
+
 def _answers(heading: Heading, wanted: str, key: Callable[[str], str]) -> bool:
     want = key(wanted)
     return want in (key(heading.text), heading.id if key is as_written else key(heading.id))

@@ -198,9 +198,9 @@ def _record(state: StateInline, kind: str, start: int, bracket: int, before: int
         while position < end and src[position] in " \t\n":
             position += 1
         result = helpers.parseLinkDestination(src, position, end)
-        if result.ok:
-            seen = Seen(kind, start, end, position, result.pos, href=result.str)
-            scan.seen.insert(before, seen)
+        stop = result.pos if result.ok else position  # [text]() has no destination
+        if result.ok or src.startswith(")", position):
+            scan.seen.insert(before, Seen(kind, start, end, position, stop, href=result.str))
             return
     label = src[bracket + 1 : label_end]
     if src.startswith("[", label_end + 1) and end > label_end + 2:

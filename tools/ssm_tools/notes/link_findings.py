@@ -10,6 +10,7 @@ from ssm_tools.notes.codes import CODES
 from ssm_tools.notes.fragments import obsidian_text
 from ssm_tools.notes.model import Heading, Link, LinkKind, Note, NoteId
 from ssm_tools.notes.resolution import Ambiguous, Answer, External, Found, Missing, Tier
+from ssm_tools.notes.spelling import spelt_as
 from ssm_tools.notes.suggest import Suggester, heading_names, note_names
 from ssm_tools.notes.targets import scheme
 from ssm_tools.notes.vault import Vault
@@ -138,22 +139,6 @@ class LinkChecker:
         some = ", ".join(answer.targets[:4]) + (" ..." if len(answer.targets) > 4 else "")
         message = f"{link.path!r} could mean {some}"
         return _finding(note, link, "L002", message, "write more of the path")
-
-
-def spelt_as(written: str, bare: str, vault: Vault, note: Note) -> str:
-    """The shortest way to write `bare` from the note that means it and nothing else."""
-    from ssm_tools.notes.resolution import resolve_path
-
-    relative = bare[len(note.language) + 1 :] if bare.startswith(f"{note.language}/") else bare
-    suffix = ".md" if written.lower().endswith(".md") else ""
-    parts = relative.split("/")
-    first = written.strip("/").count("/") + 1
-    for count in (*range(first, len(parts) + 1), len(parts)):
-        name = "/".join(parts[-count:])
-        answer = resolve_path(vault, note, name)
-        if isinstance(answer, Found) and answer.target.removesuffix(".md") == bare:
-            return name + suffix
-    return "/" + bare + suffix
 
 
 def _name(target: str) -> str:

@@ -20,6 +20,7 @@ from ssm_tools.notes.model import Note
 from ssm_tools.notes.reader import Reader
 from ssm_tools.notes.resolution import Found
 from ssm_tools.notes.slug import caseless
+from ssm_tools.notes.spelling import spelt_as
 from ssm_tools.notes.vault import Vault
 
 _WORD = re.compile(r"\w+(?:-\w+)*")
@@ -108,8 +109,6 @@ def _mentions(
 
 
 def _mention(vault: Vault, note: Note, start: int, line: int, text: str, target: str) -> Finding:
-    from ssm_tools.notes.link_findings import spelt_as
-
     bare = target.removesuffix(".md")
     name = spelt_as("", bare, vault, note)
     column = start - note.line_starts[line - 1] + 1

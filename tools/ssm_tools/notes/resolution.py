@@ -179,7 +179,7 @@ def _in_language(names: Names, language: str, folder: str, asked: str) -> Found 
             bare = each.candidates(spelling, key, asked)
             if bare:
                 tier = _TIERS.get(spelling)
-                return _nearest(each, bare, folder, tier, "/" in asked)
+                return _nearest(each, bare, folder, language, tier)
     if "/" in asked:
         return None
     return _aliased(names, language, asked)
@@ -196,11 +196,11 @@ def _aliased(names: Names, language: str, asked: str) -> Found | Ambiguous | Non
 
 
 def _nearest(
-    pool: Pool, bare: list[str], folder: str, tier: Tier | None, partial: bool
+    pool: Pool, bare: list[str], folder: str, language: str, tier: Tier | None
 ) -> Found | Ambiguous:
     """Walk up from the link's folder to the first that holds a candidate; there one must be."""
     if len(bare) == 1:
-        return Found(pool.paths[bare[0]], tier or _plain_tier(bare[0], folder, partial))
+        return Found(pool.paths[bare[0]], tier or _plain_tier(bare[0], folder, language))
     above = folder
     while True:
         inside = [b for b in bare if not above or b.startswith(above + "/")]
@@ -213,13 +213,14 @@ def _nearest(
         if len(direct) == 1:
             inside = direct
     if len(inside) == 1:
-        return Found(pool.paths[inside[0]], tier or _plain_tier(inside[0], folder, partial))
+        return Found(pool.paths[inside[0]], tier or _plain_tier(inside[0], folder, language))
     return Ambiguous(tuple(sorted(pool.paths[b] for b in inside)), tier or Tier.NEAREST)
 
 
-def _plain_tier(bare: str, folder: str, partial: bool) -> Tier:
+def _plain_tier(bare: str, folder: str, language: str) -> Tier:
+    """Whether an answer by name lies in the link's folder, near it, or anywhere in the language."""
     home = bare.rpartition("/")[0]
-    if home == folder or (partial and home.startswith(folder + "/")):
+    if home == folder:
         return Tier.FOLDER
-    shared = posixpath.commonpath([home or ".", folder or "."]) if home and folder else ""
-    return Tier.NEAREST if "/" in shared else Tier.LANGUAGE
+    shared = posixpath.commonpath([home, folder]) if home and folder else ""
+    return Tier.NEAREST if shared not in ("", language) else Tier.LANGUAGE
