@@ -1,1 +1,1 @@
-"""Notes, links, graph, snippets and site of the knowledge base. Reads code by path, imports none."""
+"""Notes, links, graph, snippets and site of the knowledge base; reads code by path only."""
