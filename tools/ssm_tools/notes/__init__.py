@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         resolve_path,
     )
     from ssm_tools.notes.slug import slugify
+    from ssm_tools.notes.transclusion import expand_embeds
     from ssm_tools.notes.vault import Vault, load_vault
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "backlinks",
     "build_graph",
     "check_vault",
+    "expand_embeds",
     "load_vault",
     "parse_note",
     "plain_text",
@@ -94,6 +96,7 @@ _HOMES = {
     ),
     "edits": ("rewrite",),
     "slug": ("slugify",),
+    "transclusion": ("expand_embeds",),
     "vault": ("Vault", "load_vault"),
 }
 

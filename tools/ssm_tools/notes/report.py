@@ -20,13 +20,15 @@ def render(
     form: str, vault: Vault, answers: Answers, findings: Sequence[Finding], *, hints: bool
 ) -> str:
     """Return the findings in one of the forms text, json, sarif, github."""
+    shown = [f for f in findings if hints or f.severity is not Severity.HINT]
     match form:
         case "json":
             return as_json(vault, answers, findings)
         case "sarif":
-            return as_sarif(findings)
-    shown = [f for f in findings if hints or f.severity is not Severity.HINT]
-    return as_github(shown) if form == "github" else as_text(vault, shown, len(findings))
+            return as_sarif(shown)
+        case "github":
+            return as_github(shown)
+    return as_text(vault, shown, len(findings))
 
 
 def as_text(vault: Vault, findings: Sequence[Finding], total: int) -> str:

@@ -154,7 +154,7 @@ class _Expansion:
         circular = any(r.note == shown.note and _holds(shown, r, link) for r in path)
         size = shown.end - shown.start
         if circular or len(path) > MAX_DEPTH or size > self.left:
-            return _from_root(note, link, answer).removeprefix("!")
+            return _as_link(answer)
         self.left -= size
         text = self.text(shown, (*path, shown)).strip("\r\n")
         text = self.wrap(answer, text) if self.wrap else text
@@ -162,11 +162,18 @@ class _Expansion:
         if "\n" not in text:
             return text if alone or not text.startswith("#") else text.lstrip("# ")
         if not alone:
-            return _from_root(note, link, answer).removeprefix("!")
+            return _as_link(answer)
         line_start = note.line_starts[link.line - 1]
         prefix = note.text[line_start : link.start]
         prefix = _LIST_MARK.sub(lambda match: " " * len(match.group()), prefix)
         return text.replace("\n", "\n" + prefix)
+
+
+def _as_link(answer: Found) -> str:
+    """A plain link in the place of an embed."""
+    fragment = f"#{answer.fragment}" if answer.fragment else ""
+    path = answer.target.removesuffix(".md")
+    return f"[[/{path}{fragment}|{path.rpartition('/')[2]}]]"
 
 
 def _from_root(note: Note, link: Link, answer: Found) -> str:
