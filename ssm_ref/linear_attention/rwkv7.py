@@ -1,0 +1,357 @@
+"""RWKV-7: a matrix state that decays by channel and corrects what it has written (delta rule).
+
+Per head of width n, with r, w, k, v, a, κ̂ ∈ R^n from the input and S ∈ R^{n×n} (value × key):
+
+    w = exp(-e^{-1/2} σ(w_0 + tanh(x_w W_1) W_2)),  a = σ(a_0 + x_a A_1 A_2)    (1)
+    κ̂ = (k ⊙ k_k) / ‖k ⊙ k_k‖,  k ← k ⊙ (1 + (a - 1) ⊙ k_a)    (2)
+    v ← v + (v_first - v) ⊙ σ(v_0 + x_v V_1 V_2)    from the second block on    (3)
+    S_t = S_{t-1} diag(w_t) - (S_{t-1} κ̂_t) (κ̂_t ⊙ a_t)ᵀ + v_t k_tᵀ    (4)
+    y_t = S_t r_t    (5)
+    out = W_o ((GroupNorm(y) + (Σ r ⊙ k ⊙ r_k) v) ⊙ g),  g = σ(x_g G_1) G_2    (6)
+
+Eq. (4) first removes what the state answers to κ̂, as far as a says, and then writes. All x_• are
+token shifts x_t + μ_• ⊙ (x_{t-1} - x_t). The channel mixer has one shift and no gate:
+
+    out = W_v relu(W_k x_k)²    (7)
+
+Within a chunk let z_t = S_{t-1} κ̂_t and W_t the product of decays from its start. Then Z solves a
+unit lower-triangular system, and outputs and the last state are matrix products:
+
+    (I + tril₋₁(κ̃ b̃ᵀ)) Z = κ̃ S_0ᵀ + tril₋₁(κ̃ k̃ᵀ) V    (8)
+    Y = r̃ S_0ᵀ + tril(r̃ k̃ᵀ) V - tril(r̃ b̃ᵀ) Z    (9)
+
+with κ̃ = κ̂ ⊙ W_{t-1}, r̃ = r ⊙ W_t, k̃ = k / W_t, b̃ = (κ̂ ⊙ a) / W_t. Source: Peng et al. 2025,
+arXiv 2503.14456, and its published code.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ssm_ref.expect import expect_sequence, expect_shape, state_dtype
+from ssm_ref.language_model import LanguageModel, LanguageModelConfig, ResidualBranch, State
+from ssm_ref.linear_attention.rwkv4 import shift
+
+SLOWEST = math.exp(-0.5)  # -log w is at most this
+GROUP_NORM_EPS = 64e-5
+
+
+class WKV7(NamedTuple):
+    """The operands of Eqs. (4) and (5), each (b, l, h, n)."""
+
+    r: Tensor
+    w: Tensor
+    k: Tensor
+    v: Tensor
+    kappa: Tensor
+    a: Tensor
+
+
+Scan = Callable[[WKV7, Tensor], tuple[Tensor, Tensor]]
+
+
+def wkv7_recurrent(
+    x: WKV7, S: Float[Tensor, "b h n n"]
+) -> tuple[Float[Tensor, "b l h n"], Float[Tensor, "b h n n"]]:
+    """Eqs. (4) and (5) token by token: the definition."""
+    ys = []
+    for r, w, k, v, kappa, a in zip(*(part.unbind(dim=1) for part in x), strict=True):
+        read = torch.einsum("bhvn,bhn->bhv", S, kappa)
+        S = S * w[:, :, None] - read[..., None] * (kappa * a)[:, :, None]
+        S = S + v[..., None] * k[:, :, None]  # (4)
+        ys.append(torch.einsum("bhvn,bhn->bhv", S, r))  # (5)
+    return torch.stack(ys, dim=1), S
+
+
+def wkv7_chunked(
+    x: WKV7, S: Float[Tensor, "b h n n"], *, chunk_size: int = 16
+) -> tuple[Float[Tensor, "b l h n"], Float[Tensor, "b h n n"]]:
+    """The same by chunks, Eqs. (8) and (9); w > 0.54 keeps 1 / W below 2e4 in a chunk of 16."""
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
+    ys = []
+    for start in range(0, x.r.shape[1], chunk_size):
+        piece = (part[:, start : start + chunk_size].transpose(1, 2) for part in x)  # b h q n
+        y, S = _chunk(WKV7(*piece), S)
+        ys.append(y.transpose(1, 2))
+    return torch.cat(ys, dim=1), S
+
+
+def _chunk(x: WKV7, S: Tensor) -> tuple[Tensor, Tensor]:
+    log_W = x.w.log().cumsum(dim=-2)
+    W, before = log_W.exp(), (log_W - x.w.log()).exp()
+    kappa, r, k, b = x.kappa * before, x.r * W, x.k / W, x.kappa * x.a / W
+    known = kappa @ S.mT + (kappa @ k.mT).tril(-1) @ x.v
+    strict = (kappa @ b.mT).tril(-1)
+    Z = torch.linalg.solve_triangular(strict, known, upper=False, unitriangular=True)  # (8)
+    y = r @ S.mT + (r @ k.mT).tril() @ x.v - (r @ b.mT).tril() @ Z  # (9)
+    end = W[..., -1:, :]
+    return y, S * end + x.v.mT @ (k * end) - Z.mT @ (b * end)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RWKV7Config:
+    """Sizes of an RWKV-7 language model; low-rank widths follow from d_model when not given."""
+
+    vocab_size: int
+    d_model: int
+    n_blocks: int
+    d_head: int = 64
+    decay_rank: int | None = None
+    a_rank: int | None = None
+    v_rank: int | None = None
+    gate_rank: int | None = None
+    norm_eps: float = 1e-5
+    checkpoint_layers: bool = False
+
+    def __post_init__(self) -> None:
+        if self.d_head < 1 or self.d_model % self.d_head:
+            raise ValueError(f"d_head={self.d_head} must divide d_model={self.d_model}")
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """Widths of the four low-rank maps w, a, v, g."""
+        given = {"w": self.decay_rank, "a": self.a_rank, "v": self.v_rank, "g": self.gate_rank}
+        scale = {"w": 2.5, "a": 2.5, "v": 1.7, "g": 5.0}
+        root = math.sqrt(self.d_model)
+        return {
+            name: max(32, 32 * round(scale[name] * root / 32)) if rank is None else rank
+            for name, rank in given.items()
+        }
+
+    @property
+    def shell(self) -> LanguageModelConfig:
+        """The shell: two residual branches a block, a head of its own."""
+        return LanguageModelConfig(
+            vocab_size=self.vocab_size,
+            d_model=self.d_model,
+            n_layers=2 * self.n_blocks,
+            pad_vocab_to=1,
+            norm_eps=self.norm_eps,
+            tie_embeddings=False,
+            checkpoint_layers=self.checkpoint_layers,
+        )
+
+
+class TimeMixState(NamedTuple):
+    """What a time mixer keeps: the last input, and S in float32 or wider."""
+
+    x: Float[Tensor, "b d"]
+    S: Float[Tensor, "b h n n"]
+
+
+class TimeMix(nn.Module):
+    """The token mixer, Eqs. (1) to (6), of block `index`; `scan` is `wkv7_recurrent` or alike."""
+
+    def __init__(self, cfg: RWKV7Config, index: int, *, scan: Scan = wkv7_chunked) -> None:
+        super().__init__()
+        self.cfg, self.index, self.scan = cfg, index, scan
+        d = cfg.d_model
+        self.mix = nn.ParameterDict({name: torch.empty(d) for name in "rwkvag"})
+        maps = [name for name in "wavg" if name != "v" or index > 0]
+        self.down = nn.ParameterDict({n: torch.zeros(d, cfg.ranks[n]) for n in maps})
+        self.up = nn.ParameterDict({n: torch.empty(cfg.ranks[n], d) for n in maps})
+        self.offset = nn.ParameterDict({n: torch.empty(d) for n in maps if n != "g"})
+        self.k_k, self.k_a, self.r_k = (nn.Parameter(torch.empty(d)) for _ in range(3))
+        self.receptance = nn.Linear(d, d, bias=False)
+        self.key = nn.Linear(d, d, bias=False)
+        self.value = nn.Linear(d, d, bias=False)
+        self.output = nn.Linear(d, d, bias=False)
+        self.norm = nn.GroupNorm(d // cfg.d_head, d, eps=GROUP_NORM_EPS)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """The published start: decays spread over channels, low-rank maps and output zero."""
+        cfg, d = self.cfg, self.cfg.d_model
+        like = self.k_k
+        channel = torch.arange(d, device=like.device, dtype=like.dtype)
+        fade = 1 - self.index / cfg.n_blocks
+        depth = self.index / max(1, cfg.n_blocks - 1)
+        for name, power in {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}.items():
+            self.mix[name].copy_(1 - (channel / d) ** (power * fade))
+        linear = channel / max(1, d - 1) - 0.5
+        half = max(1, cfg.d_head - 1) / 2
+        zigzag = (channel % cfg.d_head - half) / half
+        zigzag = zigzag * zigzag.abs()
+        slope = (channel / max(1, d - 1)) ** (1 + depth**0.3)
+        self.offset["w"].copy_(-6 + 6 * slope + 0.5 + 2.5 * zigzag)
+        self.offset["a"].copy_(-0.19 + 0.3 * zigzag + 0.4 * linear)
+        if "v" in self.offset:
+            self.offset["v"].copy_(0.73 - 0.4 * linear)
+        for up in self.up.values():
+            nn.init.orthogonal_(up, gain=0.1 * max(1.0, math.sqrt(up.shape[0] / d)))
+        self.k_k.copy_(0.71 - 0.1 * linear)
+        nn.init.constant_(self.k_a, 1.02)
+        nn.init.constant_(self.r_k, -0.04)
+        for layer, bound in ((self.receptance, 0.5), (self.key, 0.05), (self.value, 0.5)):
+            nn.init.uniform_(layer.weight, -bound / math.sqrt(d), bound / math.sqrt(d))
+        nn.init.zeros_(self.output.weight)
+
+    def allocate_state(self, batch: int) -> TimeMixState:
+        """The state of an empty past: zeros."""
+        weight, n = self.output.weight, self.cfg.d_head
+        shape = (batch, self.cfg.d_model // n, n, n)
+        return TimeMixState(
+            weight.new_zeros(batch, self.cfg.d_model),
+            weight.new_zeros(shape, dtype=state_dtype(weight)),
+        )
+
+    def prefill(
+        self, u: Float[Tensor, "b l d"], state: TimeMixState, v_first: Tensor | None
+    ) -> tuple[Float[Tensor, "b l d"], TimeMixState, Tensor]:
+        """The mixer after `state`; also takes and returns the first block's values, Eq. (3)."""
+        expect_sequence("u", u, self.cfg.d_model)
+        self._check(state, u.shape[0])
+        return self._run(u, state, v_first, self.scan)
+
+    def step(
+        self, u: Float[Tensor, "b d"], state: TimeMixState, v_first: Tensor | None
+    ) -> tuple[Float[Tensor, "b d"], TimeMixState, Tensor]:
+        """One more token, by Eqs. (4) and (5)."""
+        self._check(state, u.shape[0])
+        first = None if v_first is None else v_first[:, None]
+        y, state, first = self._run(u[:, None], state, first, wkv7_recurrent)
+        return y[:, 0], state, first[:, 0]
+
+    def _run(
+        self, u: Tensor, state: TimeMixState, v_first: Tensor | None, scan: Scan
+    ) -> tuple[Tensor, TimeMixState, Tensor]:
+        before = shift(u, state.x)
+        x = {name: torch.lerp(u, before, mix.to(u.dtype)) for name, mix in self.mix.items()}
+        r, k, v = self.receptance(x["r"]), self.key(x["k"]), self.value(x["v"])
+        wide = state.S.dtype
+        w = torch.exp(-SLOWEST * torch.sigmoid(self._low_rank(x["w"], "w", torch.tanh).to(wide)))
+        a = torch.sigmoid(self._low_rank(x["a"], "a"))  # (1)
+        g = torch.sigmoid(x["g"] @ self.down["g"]) @ self.up["g"]
+        if self.index:
+            if v_first is None:
+                raise ValueError(f"block {self.index} needs the values of the first block")
+            v = v + (v_first - v) * torch.sigmoid(self._low_rank(x["v"], "v"))  # (3)
+        else:
+            v_first = v
+        kappa = F.normalize(self._heads(k * self.k_k), dim=-1)
+        k = k * (1 + (a - 1) * self.k_a)  # (2)
+        r, w, k, v, a = (self._heads(t) for t in (r, w, k, v, a))
+        with torch.autocast(u.device.type, enabled=False):  # products of the scan in float32 too
+            y, S = scan(WKV7(*(t.to(wide) for t in (r, w, k, v, kappa, a))), state.S)  # (4), (5)
+        y = self.norm(y.to(u.dtype).flatten(0, 1).flatten(1)).view_as(u)
+        bonus = (r * k * self._heads(self.r_k)).sum(dim=-1, keepdim=True)
+        out = self.output((y + (bonus * v).flatten(-2)) * g)  # (6)
+        return out, TimeMixState(u[:, -1], S), v_first
+
+    def _low_rank(
+        self, x: Tensor, name: str, inner: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        hidden = x @ self.down[name]
+        return self.offset[name] + (inner(hidden) if inner else hidden) @ self.up[name]
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.cfg.d_head))
+
+    def _check(self, state: TimeMixState, batch: int) -> None:
+        if not isinstance(state, TimeMixState):
+            raise ValueError(f"state must be a TimeMixState; got {type(state).__name__}")
+        n = self.cfg.d_head
+        expect_shape("state.x", state.x, (batch, self.cfg.d_model))
+        expect_shape("state.S", state.S, (batch, self.cfg.d_model // n, n, n))
+
+
+class ChannelMix(nn.Module):
+    """The channel mixer, Eq. (7); its state is the last input."""
+
+    def __init__(self, cfg: RWKV7Config, index: int) -> None:
+        super().__init__()
+        d = cfg.d_model
+        self.d_model = d
+        power = (1 - index / cfg.n_blocks) ** 4
+        self.mix_key = nn.Parameter(1 - (torch.arange(d) / d) ** power)
+        self.key = nn.Linear(d, 4 * d, bias=False)
+        self.value = nn.Linear(4 * d, d, bias=False)
+        nn.init.uniform_(self.key.weight, -0.5 / math.sqrt(d), 0.5 / math.sqrt(d))
+        nn.init.zeros_(self.value.weight)
+
+    def allocate_state(self, batch: int) -> Float[Tensor, "b d"]:
+        """Zeros."""
+        return self.value.weight.new_zeros(batch, self.d_model)
+
+    def prefill(
+        self, u: Float[Tensor, "b l d"], state: Float[Tensor, "b d"]
+    ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b d"]]:
+        """The mixer after the input in `state`, and the last input."""
+        expect_shape("state", state, (u.shape[0], self.d_model))
+        x = torch.lerp(u, shift(u, state), self.mix_key.to(u.dtype))
+        return self.value(torch.relu(self.key(x)).square()), u[:, -1]  # (7)
+
+    def step(
+        self, u: Float[Tensor, "b d"], state: Float[Tensor, "b d"]
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
+        """One more token."""
+        y, state = self.prefill(u[:, None], state)
+        return y[:, 0], state
+
+
+class RWKV7(LanguageModel):
+    """RWKV-7: LayerNorm after the embedding, then time and channel mixers by turns."""
+
+    def __init__(self, cfg: RWKV7Config, *, scan: Scan = wkv7_chunked) -> None:
+        def branch(layer: int) -> nn.Module:
+            kind = ChannelMix if layer % 2 else partial(TimeMix, scan=scan)
+            return kind(cfg, layer // 2)
+
+        def norm() -> nn.Module:
+            return nn.LayerNorm(cfg.d_model, eps=cfg.norm_eps)
+
+        super().__init__(cfg.shell, branch, norm=norm)
+        self.rwkv_cfg = cfg
+        self.input_norm = norm()
+        nn.init.uniform_(self.embedding.weight, -1e-4, 1e-4)
+
+    def forward(self, ids: Tensor, **context: Any) -> Tensor:
+        """Logits of the token after each one, from an empty past."""
+        if context:
+            raise ValueError(f"RWKV-7 takes no {sorted(context)}: run each sequence by itself")
+        return self.prefill(ids, self.allocate_state(ids.shape[0]))[0]
+
+    def _resume(
+        self, x: Tensor, dtype: torch.dtype, state: State, context: dict[str, Tensor]
+    ) -> tuple[Tensor, State]:
+        if len(state) != len(self.layers) or context:
+            raise ValueError(
+                f"state must have {len(self.layers)} entries and context none; "
+                f"got {len(state)} and {sorted(context)}"
+            )
+        after: State = []
+        v_first: Tensor | None = None
+        for layer, past in zip(self.blocks, state, strict=True):
+            if self.cfg.checkpoint_layers and self.training:
+                out = checkpoint(self._layer, layer, x, past, v_first, dtype, use_reentrant=False)
+            else:
+                out = self._layer(layer, x, past, v_first, dtype)
+            x, past, v_first = out
+            after.append(past)
+        return self._logits(x, dtype), after
+
+    @staticmethod
+    def _layer(
+        layer: ResidualBranch, x: Tensor, past: Any, v_first: Tensor | None, dtype: torch.dtype
+    ) -> tuple[Tensor, Any, Tensor | None]:
+        run = layer.branch.step if x.ndim == 2 else layer.branch.prefill
+        u = layer.norm(x).to(dtype)
+        if isinstance(layer.branch, TimeMix):
+            y, past, v_first = run(u, past, v_first)
+        else:
+            y, past = run(u, past)
+        return x + y, past, v_first
+
+    def _embed(self, ids: Tensor, *, ndim: int) -> tuple[torch.dtype, Tensor]:
+        dtype, x = super()._embed(ids, ndim=ndim)
+        return dtype, self.input_norm(x.to(dtype)).to(x.dtype)
