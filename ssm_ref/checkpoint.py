@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ssm_ref.layouts.jamba import JAMBA
 from ssm_ref.layouts.layout import Layout, Place
 from ssm_ref.layouts.llama import LLAMA
 from ssm_ref.layouts.mamba import STATE_SPACES, TRANSFORMERS_MAMBA, TRANSFORMERS_MAMBA2
@@ -23,6 +24,7 @@ LAYOUTS: tuple[Layout, ...] = (
     TRANSFORMERS_MAMBA,
     TRANSFORMERS_MAMBA2,
     LLAMA,
+    JAMBA,
     RWKV,
     STATE_SPACES,
 )

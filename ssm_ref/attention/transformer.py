@@ -146,17 +146,31 @@ class Attention(nn.Module):
     ) -> tuple[Float[Tensor, "b l d"], KVCache]:
         """Attention of every position to itself, its past and the cache; and the new cache."""
         expect_sequence("u", u, self.cfg.d_model)
-        past = self._checked(state, u.shape[0])
-        q, k, v = (
-            proj(u).unflatten(-1, (-1, self.cfg.head_width)).transpose(1, 2)  # b h l p
-            for proj in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        if self.cfg.rope_base is not None:
-            q, k = (rotate(x, past.length, self.cfg.rope_base) for x in (q, k))
-        k, v = torch.cat([past.k.to(k.dtype), k], dim=2), torch.cat([past.v.to(v.dtype), v], dim=2)
-        y = self.attend(q, k, v, self.cfg.window)
-        cache = KVCache(self._kept(k), self._kept(v), past.length + u.shape[1])
+        past = self.checked_state(state, u.shape[0])
+        k, v = self.keys_and_values(u, past)
+        y = self.attend(self.queries(u, past.length), k, v, self.cfg.window)
+        cache = self.cache_of(k, v, past.length + u.shape[1])
         return self.o_proj(y.transpose(1, 2).flatten(2)), cache
+
+    def queries(self, u: Float[Tensor, "b l d"], start: int) -> Float[Tensor, "b h l p"]:
+        """Rotated queries of positions start, start + 1, …"""
+        return self._placed(self._heads(self.q_proj(u)), start)
+
+    def keys_and_values(
+        self, u: Float[Tensor, "b l d"], past: KVCache
+    ) -> tuple[Float[Tensor, "b g s p"], Float[Tensor, "b g s p"]]:
+        """Rotated keys and values of `past` and then of u."""
+        k, v = self._heads(self.k_proj(u)), self._heads(self.v_proj(u))
+        k = self._placed(k, past.length)
+        return torch.cat([past.k.to(k.dtype), k], dim=2), torch.cat([past.v.to(v.dtype), v], dim=2)
+
+    def cache_of(
+        self, k: Float[Tensor, "b g s p"], v: Float[Tensor, "b g s p"], length: int
+    ) -> KVCache:
+        """The cache after `length` tokens: all keys and values, or those the window still needs."""
+        if self.cfg.window is not None:
+            k, v = (x[:, :, max(0, x.shape[2] - self.cfg.window + 1) :] for x in (k, v))
+        return KVCache(k, v, length)
 
     def step(
         self, u_t: Float[Tensor, "b d"], state: KVCache
@@ -166,12 +180,14 @@ class Attention(nn.Module):
         y, state = self.prefill(u_t[:, None], state)
         return y[:, 0], state
 
-    def _kept(self, x: Tensor) -> Tensor:
-        if self.cfg.window is None:
-            return x
-        return x[:, :, max(0, x.shape[2] - self.cfg.window + 1) :]
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.cfg.head_width)).transpose(1, 2)  # b h l p
 
-    def _checked(self, state: KVCache, batch: int) -> KVCache:
+    def _placed(self, x: Tensor, start: int) -> Tensor:
+        return x if self.cfg.rope_base is None else rotate(x, start, self.cfg.rope_base)
+
+    def checked_state(self, state: object, batch: int) -> KVCache:
+        """`state` if it is a cache of this layer for `batch` rows; else raises `ValueError`."""
         if not isinstance(state, KVCache):
             raise ValueError(f"state must be a KVCache; got {type(state).__name__}")
         kept = state.length

@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from ssm_ref.attention.transformer import AttentionConfig, Transformer, TransformerConfig
 from ssm_ref.checkpoint import INDEX, from_pretrained, save_pretrained
+from ssm_ref.hybrid.jamba import Jamba, JambaConfig
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_ref.linear_attention.rwkv4 import RWKV4, RWKV4Config
 from ssm_ref.selective.mamba import MambaConfig, MambaLanguageModel
 from ssm_ref.selective.mamba2 import Mamba2Config, Mamba2LanguageModel
 
@@ -32,6 +34,19 @@ MODELS = {
     ),
     "mamba2": lambda: Mamba2LanguageModel(SHELL, MAMBA2),
     "mamba2, own head": lambda: Mamba2LanguageModel(UNTIED, MAMBA2),
+    "jamba": lambda: Jamba(
+        JambaConfig(
+            vocab_size=29,
+            n_blocks=4,
+            d_ff=24,
+            attention=AttentionConfig(d_model=16, n_heads=4, n_kv_heads=2, rope_base=None),
+            mamba=MambaConfig(d_model=16, d_state=4, ssm_norm="learned"),
+            n_experts=3,
+            attention_period=3,
+            attention_offset=1,
+        )
+    ),
+    "rwkv": lambda: RWKV4(RWKV4Config(vocab_size=29, d_model=16, n_blocks=2)),
     "llama": lambda: Transformer(
         TransformerConfig(vocab_size=29, n_blocks=2, d_ff=24, attention=ATTENTION)
     ),
@@ -46,7 +61,7 @@ def make(name: str) -> LanguageModel:
     return model.eval()
 
 
-def wide(model: torch.nn.Module) -> torch.nn.Module:
+def wide(model: Any) -> Any:
     """transformers keeps Mamba-2's A, D and dt in float32 whatever the rest is."""
     return model.float().eval()
 

@@ -1,0 +1,217 @@
+"""Hymba: attention heads and Mamba heads side by side in every layer, on the same input.
+
+    y = W_out (norm(attention(u)) + norm(mamba(u))) / 2    (1)
+
+Both halves work in d_inner channels and leave their own output projections out. M learned vectors,
+the meta tokens, stand before every sequence; since they are the same for all, running them once
+gives the state that every sequence starts from:
+
+    state_0 = state after (e_1, …, e_M)    (2)
+
+Attention is global in the first, middle and last layer and has a window elsewhere; of two
+neighbouring layers of one kind the second attends to the keys and values of the first:
+
+    attention_{i+1}(u) = attend(W_q u, K_i, V_i)    (3)
+
+Every mixer is followed by a SwiGLU branch. In windowed layers the meta tokens leave the window as
+any token does; what they wrote stays in the Mamba state. Source: Dong et al. 2024, arXiv
+2411.13676.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ssm_ref.attention.transformer import Attention, AttentionConfig, KVCache, SwiGLU
+from ssm_ref.expect import expect_sequence
+from ssm_ref.language_model import LanguageModel, LanguageModelConfig, ResidualBranch, State
+from ssm_ref.norm import RMSNorm
+from ssm_ref.selective.mamba import Mamba, MambaConfig, MambaState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HymbaConfig:
+    """Sizes of a Hymba model; `global_layers` default to the first, middle and last."""
+
+    vocab_size: int
+    n_blocks: int
+    d_ff: int
+    mamba: MambaConfig
+    n_heads: int
+    n_kv_heads: int | None = None
+    window: int = 1024
+    global_layers: tuple[int, ...] | None = None
+    n_meta: int = 128
+    share_kv: bool = True
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.n_meta < 0 or self.n_blocks < 1:
+            raise ValueError(
+                f"n_blocks >= 1 and n_meta >= 0; got {self.n_blocks} and {self.n_meta}"
+            )
+        if self.mamba.d_inner % self.n_heads:
+            raise ValueError(f"n_heads={self.n_heads} must divide d_inner={self.mamba.d_inner}")
+
+    def is_global(self, block: int) -> bool:
+        """Whether the attention of `block` sees the whole past."""
+        if self.global_layers is not None:
+            return block in self.global_layers
+        return block in (0, self.n_blocks // 2, self.n_blocks - 1)
+
+    def borrows(self, block: int) -> bool:
+        """Whether `block` attends to the keys and values of the block before it.    (3)"""
+        if not self.share_kv or block == 0 or self.borrows(block - 1):
+            return False
+        return self.is_global(block) == self.is_global(block - 1)
+
+    def attention(self, block: int) -> AttentionConfig:
+        """Sizes of the attention heads of `block`, as wide as the Mamba heads."""
+        return AttentionConfig(
+            d_model=self.mamba.d_model,
+            n_heads=self.n_heads,
+            n_kv_heads=self.n_kv_heads,
+            d_head=self.mamba.d_inner // self.n_heads,
+            window=None if self.is_global(block) else self.window,
+        )
+
+    @property
+    def shell(self) -> LanguageModelConfig:
+        """The shell: two residual branches a block."""
+        return LanguageModelConfig(
+            vocab_size=self.vocab_size,
+            d_model=self.mamba.d_model,
+            n_layers=2 * self.n_blocks,
+            pad_vocab_to=1,
+            norm_eps=self.norm_eps,
+        )
+
+
+class HymbaState(NamedTuple):
+    """What one mixer keeps: its own KV cache (none if it borrows) and the Mamba state."""
+
+    kv: KVCache | None
+    ssm: MambaState
+
+
+class Keys(NamedTuple):
+    """Keys and values that a layer lends to the next, and the position of the first query."""
+
+    k: Float[Tensor, "b g s p"]
+    v: Float[Tensor, "b g s p"]
+    start: int
+
+
+class HymbaMixer(nn.Module):
+    """The parallel heads of Eq. (1) in block `block`."""
+
+    def __init__(self, cfg: HymbaConfig, block: int) -> None:
+        super().__init__()
+        self.attention = Attention(cfg.attention(block))
+        self.mamba = Mamba(cfg.mamba)
+        self.borrows = cfg.borrows(block)
+        d_inner, d_model = cfg.mamba.d_inner, cfg.mamba.d_model
+        self.attention.o_proj = self.mamba.out_proj = nn.Identity()  # type: ignore[assignment]
+        if self.borrows:
+            del self.attention.k_proj, self.attention.v_proj
+        self.attention_norm = RMSNorm(d_inner, eps=cfg.norm_eps)
+        self.mamba_norm = RMSNorm(d_inner, eps=cfg.norm_eps)
+        self.out_proj = nn.Linear(d_inner, d_model, bias=False)
+
+    def allocate_state(self, batch: int) -> HymbaState:
+        """The state of an empty past."""
+        kv = None if self.borrows else self.attention.allocate_state(batch)
+        return HymbaState(kv, self.mamba.allocate_state(batch))
+
+    def prefill(
+        self, u: Float[Tensor, "b l d"], state: HymbaState, lent: Keys | None
+    ) -> tuple[Float[Tensor, "b l d"], HymbaState, Keys]:
+        """Eq. (1) after `state`, with the keys of the layer before where this one borrows."""
+        expect_sequence("u", u, self.mamba.cfg.d_model)
+        if not isinstance(state, HymbaState):
+            raise ValueError(f"state must be a HymbaState; got {type(state).__name__}")
+        if self.borrows:
+            if lent is None:
+                raise ValueError("this layer borrows its keys and values; got none")
+            kv, keys = None, lent
+        else:
+            kv, keys = self._own_keys(u, state.kv)
+        seen, ssm = self.mamba.prefill(u, state.ssm)
+        heads = self.attention_norm(self._attend(u, keys)) + self.mamba_norm(seen)
+        return self.out_proj(heads / 2), HymbaState(kv, ssm), keys  # (1)
+
+    def _own_keys(self, u: Tensor, cache: KVCache | None) -> tuple[KVCache, Keys]:
+        past = self.attention.checked_state(cache, u.shape[0])
+        k, v = self.attention.keys_and_values(u, past)
+        return self.attention.cache_of(k, v, past.length + u.shape[1]), Keys(k, v, past.length)
+
+    def _attend(self, u: Tensor, keys: Keys) -> Tensor:
+        q = self.attention.queries(u, keys.start)
+        y = self.attention.attend(q, keys.k, keys.v, self.attention.cfg.window)  # (3)
+        return y.transpose(1, 2).flatten(2)
+
+
+class Hymba(LanguageModel):
+    """Hymba's blocks, meta tokens and borrowed keys in the shell of `LanguageModel`."""
+
+    def __init__(self, cfg: HymbaConfig) -> None:
+        def branch(layer: int) -> nn.Module:
+            if layer % 2:
+                return SwiGLU(cfg.mamba.d_model, cfg.d_ff)
+            return HymbaMixer(cfg, layer // 2)
+
+        super().__init__(cfg.shell, branch)
+        self.hymba_cfg = cfg
+        self.meta = nn.Parameter(0.02 * torch.randn(cfg.n_meta, cfg.mamba.d_model))
+
+    def forward(self, ids: Tensor, **context: Any) -> Tensor:
+        """Logits of the token after each one, after the meta tokens."""
+        if context:
+            raise ValueError(f"Hymba takes no {sorted(context)}: run each sequence by itself")
+        return self.prefill(ids, self.allocate_state(ids.shape[0]))[0]
+
+    def allocate_state(self, batch: int) -> State:
+        """The state after the meta tokens, through which they are trained.    (2)"""
+        state: State = [
+            layer.branch.allocate_state(batch) if isinstance(layer.branch, HymbaMixer) else None
+            for layer in self.blocks
+        ]
+        if self.hymba_cfg.n_meta == 0:
+            return state
+        x = self.meta.expand(batch, -1, -1)
+        return self._run(x.to(torch.promote_types(x.dtype, torch.float32)), x.dtype, state)[
+            1
+        ]  # (2)
+
+    def _resume(
+        self, x: Tensor, dtype: torch.dtype, state: State, context: dict[str, Tensor]
+    ) -> tuple[Tensor, State]:
+        if len(state) != len(self.layers) or context:
+            raise ValueError(
+                f"state must have {len(self.layers)} entries and context none; "
+                f"got {len(state)} and {sorted(context)}"
+            )
+        y, state = self._run(x if x.ndim == 3 else x[:, None], dtype, state)
+        logits = self._logits(y, dtype)
+        return (logits if x.ndim == 3 else logits[:, 0]), state
+
+    def _run(self, x: Tensor, dtype: torch.dtype, state: State) -> tuple[Tensor, State]:
+        after: State = []
+        lent: Keys | None = None
+        for layer, past in zip(self.blocks, state, strict=True):
+            x, past, lent = self._layer(layer, x, past, lent, dtype)
+            after.append(past)
+        return x, after
+
+    @staticmethod
+    def _layer(
+        layer: ResidualBranch, x: Tensor, past: Any, lent: Keys | None, dtype: torch.dtype
+    ) -> tuple[Tensor, Any, Keys | None]:
+        u = layer.norm(x).to(dtype)
+        if not isinstance(layer.branch, HymbaMixer):
+            return x + layer.branch(u), past, lent
+        y, past, lent = layer.branch.prefill(u, past, lent)
+        return x + y, past, lent
