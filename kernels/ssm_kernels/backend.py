@@ -1,0 +1,41 @@
+"""Which backend runs a call: the one rule that all operators share."""
+
+import torch
+import triton
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def uses_triton(backend: str, x: Tensor) -> bool:
+    """Whether `backend` means the Triton kernel for `x`.
+
+    `auto` takes the kernel for CUDA tensors of float32, float16 or bfloat16 and the definition for
+    everything else; `triton` and `reference` mean what they say. Raises `ValueError` for another
+    name, and for `triton` with another dtype.
+    """
+    match backend:
+        case "reference":
+            return False
+        case "auto":
+            return x.is_cuda and x.dtype in DTYPES
+        case "triton":
+            if x.dtype not in DTYPES:
+                raise ValueError(f"the triton backend takes {_names()}; got {x.dtype}")
+            return True
+    raise ValueError(f"backend must be 'auto', 'triton' or 'reference'; got {backend!r}")
+
+
+def check_device(x: Tensor) -> None:
+    """Raise `ValueError` where Triton cannot launch: called inside operators, out of the
+    compiler's sight.
+    """
+    if not x.is_cuda and not triton.knobs.runtime.interpret:
+        raise ValueError(
+            "the triton backend wants CUDA tensors, or TRITON_INTERPRET=1 set before its import; "
+            f"got tensors on {x.device}"
+        )
+
+
+def _names() -> str:
+    return ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)

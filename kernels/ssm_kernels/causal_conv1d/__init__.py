@@ -1,0 +1,1 @@
+"""Causal depthwise convolution and its one-step update in Triton."""

@@ -1,0 +1,127 @@
+"""The operators of gated_rms_norm: launches, shapes for the compiler, and gradients."""
+
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from ssm_kernels.backend import check_device
+from ssm_kernels.gated_rms_norm.kernel import (
+    gated_rms_norm_bwd_kernel,
+    gated_rms_norm_fwd_kernel,
+)
+
+# Programs that share the rows in backward: H100 with 132 multiprocessors, November 2026.
+PROGRAMS_BWD = 264
+MAX_WIDTH = 65536
+
+
+@torch.library.custom_op("ssm_kernels::gated_rms_norm", mutates_args=())
+def norm(
+    x: Tensor, weight: Tensor, z: Tensor | None, eps: float, groups: int, norm_before_gate: bool
+) -> tuple[Tensor, Tensor]:
+    """y, and 1 / rms of every row and group for the backward pass."""
+    check_device(x)
+    rows_x, rows_z = _rows(x), None if z is None else _rows(z)
+    rows, d = rows_x.shape
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    rstd = torch.empty(rows, groups, device=x.device)
+    if rows:
+        blocks, warps = _blocks(d // groups)
+        gated_rms_norm_fwd_kernel[(rows, groups)](
+            rows_x, weight.contiguous(), rows_z, y, rstd, rows_x.stride(0),
+            0 if rows_z is None else rows_z.stride(0), eps,
+            D=d, WIDTH=d // groups, HAS_Z=z is not None, NORM_FIRST=norm_before_gate,
+            **blocks, num_warps=warps,
+        )  # fmt: skip
+    return y, rstd
+
+
+@norm.register_fake
+def _(
+    x: Tensor, weight: Tensor, z: Tensor | None, eps: float, groups: int, norm_before_gate: bool
+) -> tuple[Tensor, Tensor]:
+    rows = x.numel() // x.shape[-1]
+    return x.new_empty(x.shape), x.new_empty(rows, groups, dtype=torch.float32)
+
+
+@torch.library.custom_op("ssm_kernels::gated_rms_norm_backward", mutates_args=())
+def norm_backward(
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    z: Tensor | None,
+    rstd: Tensor,
+    norm_before_gate: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, weight and z (empty without z)."""
+    rows_x, rows_z = _rows(x), None if z is None else _rows(z)
+    (rows, d), groups = rows_x.shape, rstd.shape[1]
+    dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    dz = x.new_empty(0) if z is None else torch.empty(z.shape, dtype=z.dtype, device=z.device)
+    if not rows:
+        return dx, torch.zeros_like(weight), dz
+    programs = min(rows, PROGRAMS_BWD)
+    part = torch.empty(programs, d, device=x.device)
+    blocks, warps = _blocks(d // groups)
+    gated_rms_norm_bwd_kernel[(programs, groups)](
+        rows_x, weight.contiguous(), rows_z, dy.contiguous(), rstd, dx, dz, part,
+        rows_x.stride(0), 0 if rows_z is None else rows_z.stride(0), rows,
+        D=d, WIDTH=d // groups, HAS_Z=z is not None, NORM_FIRST=norm_before_gate,
+        **blocks, num_warps=warps,
+    )  # fmt: skip
+    return dx, part.sum(dim=0).to(weight.dtype), dz
+
+
+@norm_backward.register_fake
+def _(
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    z: Tensor | None,
+    rstd: Tensor,
+    norm_before_gate: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    dz = x.new_empty(0) if z is None else z.new_empty(z.shape)
+    return x.new_empty(x.shape), weight.new_empty(weight.shape), dz
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, weight, z, _, _, ctx.norm_before_gate = inputs
+    ctx.save_for_backward(x, weight, z, output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _gradients(ctx: Any, dy: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    x, weight, z, rstd = ctx.saved_tensors
+    dx, dw, dz = torch.ops.ssm_kernels.gated_rms_norm_backward(
+        dy, x, weight, z, rstd, ctx.norm_before_gate
+    )
+    return dx, dw, None if z is None else dz, None, None, None
+
+
+norm.register_autograd(_gradients, setup_context=_save)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """x as (rows, d) with neighbouring channels neighbours in memory; a view where it can be."""
+    d = x.shape[-1]
+    if x.numel() == 0:
+        return x.new_empty(0, d)
+    try:
+        rows = x.view(-1, d)
+    except RuntimeError:  # strides that no view can merge
+        rows = x.reshape(-1, d)
+    return rows if rows.stride(1) == 1 else rows.contiguous()
+
+
+def _blocks(width: int) -> tuple[dict[str, int], int]:
+    """The two blocks that hold a group, and the warps of one program."""
+    first = 1 << (width.bit_length() - 1)
+    rest = width - first
+    if first < 64:  # too little for one warp to split
+        first, rest = triton.next_power_of_2(width), 0
+    second = triton.next_power_of_2(rest) if rest else 0
+    warps = min(16, max(1, first // 512))
+    return {"BLOCK_1": first, "BLOCK_2": second}, warps
