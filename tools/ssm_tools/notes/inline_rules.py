@@ -42,16 +42,16 @@ class Scan:
     comments: list[tuple[int, int]] = field(default_factory=list)
     close: int = -1  # the last ']]' looked up, and the last '[[' before it
     last_open: int = -1
-    hopeless: dict[str, int] = field(default_factory=dict)  # closer → from here on there is none
+    found: dict[str, tuple[int, int]] = field(default_factory=dict)  # needle → (from, place)
 
     def find(self, needle: str, position: int) -> int:
-        """Like `str.find`, but a needle that is not there is looked for once."""
-        if position >= self.hopeless.get(needle, len(self.src) + 1):
-            return -1
-        found = self.src.find(needle, position)
-        if found < 0:
-            self.hopeless[needle] = position
-        return found
+        """Like `str.find`; what was found, or found to be missing, is not looked for again."""
+        known = self.found.get(needle)
+        if known is not None and known[0] <= position and (position <= known[1] or known[1] < 0):
+            return known[1]
+        place = self.src.find(needle, position)
+        self.found[needle] = (position, place)
+        return place
 
 
 def wiki(state: StateInline, silent: bool) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ssm_tools.notes.graph import Answers, resolve_all
 from ssm_tools.notes.model import Heading, Link, Note, NoteId
-from ssm_tools.notes.plain import plain_text
+from ssm_tools.notes.plain import quick_text
 from ssm_tools.notes.resolution import Found
 from ssm_tools.notes.vault import Vault
 
@@ -17,6 +17,7 @@ _NOT_AN_END = re.compile(
     r"(?:\b[A-ZА-ЯЁ]|\b(?:e\.g|i\.e|et al|cf|vs|fig|eq|т\.е|т\.д|т\.п|др|см|рис|гл|напр|стр))\.$",
     re.IGNORECASE,
 )
+MAX_SENTENCE = 1000  # characters on either side of the link
 _LINE_MARKS = re.compile(r"\n[ \t]*(?:>[ \t]?)*")
 _LEAD = re.compile(r"^(?:[-*+]|\d+[.)]|#{1,6})\s+|\s*\{#[^}]*\}|(?:^|\s)\^[\w-]+$")
 
@@ -63,16 +64,24 @@ def _backlink(note: Note, link: Link, answer: Found) -> Backlink:
 
 def sentence_span(text: str, link: Link) -> tuple[int, int]:
     """Offsets of the sentence around a link, inside its paragraph, heading or cell."""
-    start, end = link.context_start, link.context_end
+    start = max(link.context_start, link.start - MAX_SENTENCE)
+    end = min(link.context_end, link.end + MAX_SENTENCE)
+    first = start
     before = text[start : link.start]
     for match in _SENTENCE_END.finditer(before + "X"):
-        if match.end() <= len(before) and not _NOT_AN_END.search(before[: match.start()]):
-            start = link.context_start + match.end()
-    for match in _SENTENCE_END.finditer(text[link.end : end]):
-        if not _NOT_AN_END.search(text[link.end : link.end + match.start()]):
+        if match.end() <= len(before) and not _abbreviated(before, match.start()):
+            start = first + match.end()
+    after = text[link.end : end]
+    for match in _SENTENCE_END.finditer(after):
+        if not _abbreviated(after, match.start()):
             end = link.end + match.start()
             break
     return start, end
+
+
+def _abbreviated(text: str, position: int) -> bool:
+    """Whether the full stop before the position belongs to an abbreviation."""
+    return _NOT_AN_END.search(text[max(0, position - 12) : position]) is not None
 
 
 def _shown(piece: str) -> str:
@@ -81,4 +90,4 @@ def _shown(piece: str) -> str:
     text = _LEAD.sub("", _LINE_MARKS.sub(" ", piece))
     lead = " " if text[:1].isspace() else ""
     tail = " " if text[-1:].isspace() else ""
-    return lead + plain_text(text) + tail
+    return lead + quick_text(text) + tail

@@ -38,7 +38,7 @@ class TextPlaces:
             line = self.first + index
             begin = starts[line]
             stop = starts[line + 1] if line + 1 < len(starts) else len(text)
-            raw = text[begin:stop]
+            raw = text[begin:stop].rstrip("\r\n")
             trimmed = piece.rstrip()
             at = raw.rfind(trimmed) if "#" in raw else len(raw.rstrip()) - len(trimmed)
             if at < 0:  # a tab that stands for part of an indent became spaces

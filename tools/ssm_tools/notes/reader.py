@@ -22,7 +22,7 @@ from ssm_tools.notes.places import CellPlaces, Places, TextPlaces
 from ssm_tools.notes.plain import plain_text
 from ssm_tools.notes.slug import slugify, unique_id
 
-_EXPLICIT_ID = re.compile(r"\s*\{:?[^{}]*?#([\w:.-]+)[^{}]*\}\s*$")
+_EXPLICIT_ID = re.compile(r"\{:?[^{}]*?#([\w:.-]+)[^{}]*\}$")
 _BLOCK_ID = re.compile(r"(?:^|(?<=\s))\^([\w-]+)$")
 _TAG = re.compile(r"\\tag\*?\{([^{}]+)\}")
 _SPLIT_LINK = re.compile(r"\|[^\[\]|\n]*\]\]")
@@ -170,8 +170,9 @@ class Reader:
         self.faults.append(finding)
 
     def _heading(self, content: str, level: int, places: Places) -> None:
-        explicit = _EXPLICIT_ID.search(content)
-        shown = content[: explicit.start()] if explicit else content
+        brace = content.rfind("{") if content.endswith("}") else -1
+        explicit = _EXPLICIT_ID.match(content, brace) if brace >= 0 else None
+        shown = content[:brace].rstrip() if explicit else content
         block = _BLOCK_ID.search(shown)
         if block:
             shown = shown[: block.start()].rstrip()

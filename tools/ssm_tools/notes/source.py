@@ -12,6 +12,7 @@ import yaml
 from ssm_tools.findings import Finding, Severity
 
 MAX_FRONT_MATTER = 64 * 1024
+MAX_FAST_NESTING = 500  # libyaml's binding recurses in C: thousands of levels end the process
 _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -56,7 +57,7 @@ def front_matter(text: str, name: str) -> FrontMatter:
         message = f"front matter of {len(raw)} characters; at most {MAX_FRONT_MATTER} are read"
         return FrontMatter({}, after, (Finding(name, 1, 1, "F003", message),))
     try:
-        values = yaml.load(raw, Loader=_LOADER)
+        values = yaml.load(raw, Loader=_loader(raw))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         return FrontMatter({}, after, (_yaml_fault(error, raw, name),))
     if values is None:
@@ -65,6 +66,12 @@ def front_matter(text: str, name: str) -> FrontMatter:
         message = f"front matter is a {type(values).__name__}, not a mapping of keys to values"
         return FrontMatter({}, after, (Finding(name, 2, 1, "F003", message),))
     return FrontMatter({str(key): value for key, value in values.items()}, after)
+
+
+def _loader(raw: str) -> type[Any]:
+    """The fast loader, or the slow one for a text whose nesting could exhaust the fast one."""
+    nested = sum(map(raw.count, ("[", "{", "- ", "? ", "-\t")))
+    return _LOADER if nested <= MAX_FAST_NESTING else yaml.SafeLoader
 
 
 def _closing_line(text: str, position: int) -> tuple[int, int]:

@@ -85,12 +85,12 @@ def read_note(root: Path, note_id: NoteId, languages: tuple[str, ...]) -> Note |
     """Parse one note of the vault; a file that cannot be read is a finding."""
     path = root / note_id
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(MAX_NOTE_BYTES + 1)
     except OSError as error:
         return Finding(note_id, 1, 1, "F004", f"cannot be read: {error.strerror or error}")
     if len(data) > MAX_NOTE_BYTES:
-        limit = MAX_NOTE_BYTES // 2**20
-        message = f"a note of {len(data) // 2**20} MiB is not read; at most {limit} MiB are"
+        message = f"a note of more than {MAX_NOTE_BYTES // 2**20} MiB is not read"
         return Finding(note_id, 1, 1, "F005", message, "split the note")
     first = note_id.partition("/")[0]
     return parse_note(data, note_id, first if first in languages else "", path)
@@ -104,7 +104,10 @@ def list_vault(root: Path, languages: tuple[str, ...] | None) -> Listing:
     findings: list[Finding] = []
     for relative, entry in sorted(_walk(real_root, "", findings, {real_root})):
         if relative.lower().endswith(".md"):
-            notes[relative] = entry.stat()
+            try:
+                notes[relative] = entry.stat()
+            except OSError as error:  # it was there when its folder was listed
+                findings.append(Finding(relative, 1, 1, "F004", f"vanished: {error.strerror}"))
         else:
             files.add(relative)
     found = _languages(notes) if languages is None else languages
