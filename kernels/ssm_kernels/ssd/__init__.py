@@ -1,0 +1,1 @@
+"""State space duality, the operator of Mamba-2, in Triton."""

@@ -1,0 +1,1 @@
+"""One decode step of Mamba and Mamba-2 in Triton."""

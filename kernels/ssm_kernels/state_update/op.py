@@ -1,0 +1,212 @@
+"""One decode step of Mamba and Mamba-2 in Triton: the state is updated in place.
+
+`state_update` computes what `selective_scan_step` and `ssd_step` of `ssm_ref` define, for rows of a
+larger table of states if asked to. One operator, `ssm_kernels::state_update`, carries it. It never
+synchronises and can be captured in a CUDA graph.
+"""
+
+import math
+
+import torch
+import triton
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ssm_kernels.backend import check_device, uses_triton
+from ssm_kernels.state_update.kernel import state_update_kernel
+from ssm_ref.selective.selective_scan import selective_scan_step
+from ssm_ref.selective.ssd import ssd_step
+
+# State values of one program with few programs, and with many: H100, November 2026.
+TILE_FEW, TILE_MANY, MANY_PROGRAMS = 1024, 4096, 4096
+
+
+def state_update(
+    state: Float[Tensor, "s d n"] | Float[Tensor, "s h p n"],
+    x: Float[Tensor, "b ..."],
+    dt: Float[Tensor, "b h"],
+    A: Float[Tensor, "d n"] | Float[Tensor, " h"],
+    B: Float[Tensor, "b *g n"],
+    C: Float[Tensor, "b *g n"],
+    *,
+    D: Float[Tensor, "..."] | None = None,
+    z: Float[Tensor, "b ..."] | None = None,
+    dt_bias: Float[Tensor, " h"] | None = None,
+    dt_softplus: bool = False,
+    dt_limit: tuple[float, float] = (0.0, math.inf),
+    state_indices: Int[Tensor, " b"] | None = None,
+    backend: str = "auto",
+) -> Float[Tensor, "b ..."]:
+    """The output of one step, in the dtype of x; `state` holds the next state afterwards.
+
+    Mamba: state (s, d, n), x and dt (b, d), A (d, n). Mamba-2: state (s, h, p, n), x (b, h, p),
+    dt (b, h), A (h), D (h) or (h, p). B and C are (b, n) or (b, g, n). Row i of the batch uses
+    state `state_indices[i]`, or i; a negative index is padding, whose output is 0. No index but a
+    negative one may stand twice. Not differentiable. Raises `ValueError` where shapes, dtypes or
+    devices do not fit.
+    """
+    B, C = (t[:, None] if t.ndim == 2 else t for t in (B, C))
+    _check(state, x, dt, A, B, C, D, z, dt_bias, dt_limit, state_indices)
+    on_triton = uses_triton(backend, x)
+    call = _update if on_triton else _reference
+    return call(
+        state, x, dt, A, B, C, D, z, dt_bias, dt_softplus, list(dt_limit), state_indices
+    )  # fmt: skip
+
+
+def _update(*args: object) -> Tensor:
+    y: Tensor = torch.ops.ssm_kernels.state_update(*args)
+    return y
+
+
+@torch.library.custom_op("ssm_kernels::state_update", mutates_args=("state",))
+def update(
+    state: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    softplus: bool,
+    limits: list[float],
+    state_indices: Tensor | None,
+) -> Tensor:
+    """The launch: Mamba as one head a group of channels, Mamba-2 as it is."""
+    check_device(x)
+    tied = state.ndim == 4
+    g, n = B.shape[1:]
+    heads, p = state.shape[1:3] if tied else (g, state.shape[1] // g)
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    if not y.numel():
+        return y
+    wide_D = None
+    if D is not None:
+        wide_D = (D if D.ndim == x.ndim - 1 else D[:, None].expand(-1, p)).contiguous()
+    block_n = triton.next_power_of_2(n)
+    values = x.numel() * block_n
+    tile = TILE_MANY if values // TILE_MANY >= MANY_PROGRAMS else TILE_FEW
+    block_p = min(triton.next_power_of_2(p), max(1, tile // block_n))
+    rows = [_row(t) for t in (x, dt, B, C)]
+    gate = None if z is None else _row(z)
+    strides = [t.stride(0) for t in rows]
+    state_update_kernel[(heads * triton.cdiv(p, block_p), x.shape[0])](
+        state, rows[0], rows[1], A.contiguous(), rows[2], rows[3], wide_D, gate,
+        None if dt_bias is None else dt_bias.contiguous(), state_indices, y,
+        *strides, 0 if gate is None else gate.stride(0), limits[0], limits[1],
+        H=heads, G=g, P=p, N=n, TIED=tied, SOFTPLUS=softplus, HAS_D=D is not None,
+        HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_INDEX=state_indices is not None,
+        BLOCK_P=block_p, BLOCK_N=block_n, num_warps=4 if block_p * block_n >= 1024 else 1,
+    )  # fmt: skip
+    return y
+
+
+@update.register_fake
+def _(
+    state: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    softplus: bool,
+    limits: list[float],
+    state_indices: Tensor | None,
+) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+def _reference(
+    state: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    softplus: bool,
+    limits: list[float],
+    state_indices: Tensor | None,
+) -> Tensor:
+    """The steps of the definitions, on the rows that the indices name."""
+    index = torch.arange(x.shape[0], device=x.device) if state_indices is None else state_indices
+    live = index >= 0
+    kept = index[live].long()
+    rows = [t[live] for t in (x, dt)] + [A] + [t[live] for t in (B, C)]
+    gate = None if z is None else z[live]
+    if state.ndim == 4:
+        out, after = ssd_step(
+            state[kept], *rows, D=D, z=gate, dt_bias=dt_bias, dt_softplus=softplus,
+            dt_limit=(limits[0], limits[1]),
+        )  # fmt: skip
+    else:
+        if limits[0] > 0 or limits[1] < math.inf:
+            raise ValueError(f"Mamba's step has no dt_limit; got {tuple(limits)}")
+        out, after = selective_scan_step(
+            state[kept], *rows, D=D, z=gate, dt_bias=dt_bias, dt_softplus=softplus
+        )
+    state[kept] = after.to(state.dtype)
+    y = x.new_zeros(x.shape)
+    y[live] = out
+    return y
+
+
+def _row(t: Tensor) -> Tensor:
+    """t with everything but the batch's stride contiguous: itself where it can be."""
+    return t if t.shape[0] == 0 or t[0].is_contiguous() else t.contiguous()
+
+
+def _check(
+    state: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    dt_limit: tuple[float, float],
+    state_indices: Tensor | None,
+) -> None:
+    if state.ndim not in (3, 4) or not state.is_contiguous() or B.ndim != 3:
+        raise ValueError(
+            "state must be contiguous, (s, d, n) or (s, h, p, n), and B (b, n) or (b, g, n); "
+            f"got {tuple(state.shape)} with strides {state.stride()}, and {tuple(B.shape)}"
+        )
+    b, (channels, n), g = x.shape[0], (tuple(state.shape[1:-1]), state.shape[-1]), B.shape[1]
+    if g < 1 or channels[0] % g:
+        raise ValueError(f"the groups of B and C must divide {channels[0]}; got {g}")
+    mamba = state.ndim == 3
+    wanted: dict[str, tuple[Tensor | None, list[tuple[int, ...]]]] = {
+        "x": (x, [(b, *channels)]),
+        "dt": (dt, [(b, channels[0])]),
+        "A": (A, [(channels[0], n) if mamba else (channels[0],)]),
+        "B": (B, [(b, g, n)]),
+        "C": (C, [(b, g, n)]),
+        "D": (D, [channels, channels[:1]]),
+        "z": (z, [(b, *channels)]),
+        "dt_bias": (dt_bias, [channels[:1]]),
+        "state_indices": (state_indices, [(b,)]),
+    }
+    for name, (tensor, shapes) in wanted.items():
+        if tensor is None:
+            continue
+        if tuple(tensor.shape) not in shapes:
+            expected = " or ".join(map(str, dict.fromkeys(shapes)))
+            raise ValueError(f"{name} must have shape {expected}; got {tuple(tensor.shape)}")
+        if tensor.is_floating_point() == (name == "state_indices"):
+            raise ValueError(f"{name} has the wrong kind of dtype: {tensor.dtype}")
+        if tensor.device != state.device:
+            raise ValueError(f"{name} must be on {state.device} like state; got {tensor.device}")
+    if state_indices is None and state.shape[0] != b:
+        raise ValueError(f"state must have {b} rows like x; got {state.shape[0]}")
+    if not 0 <= dt_limit[0] <= dt_limit[1]:
+        raise ValueError(f"dt_limit must be (low, high) with 0 <= low <= high; got {dt_limit}")
