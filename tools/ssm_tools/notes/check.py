@@ -10,6 +10,7 @@ from ssm_tools.findings import Finding
 from ssm_tools.notes.graph import Answers, resolve_all
 from ssm_tools.notes.link_findings import LinkChecker
 from ssm_tools.notes.model import Note
+from ssm_tools.notes.parity import parity_findings
 from ssm_tools.notes.prose import unlinked_mentions
 from ssm_tools.notes.vault import Vault
 from ssm_tools.notes.vault_findings import vault_findings
@@ -28,10 +29,16 @@ def check_vault(
     for note in vault.notes.values():
         found.extend(note_findings(note))
         found.extend(checker.findings(note, answers[note.id]))
+        found.extend(parity_findings(vault, note, answers))
     found.extend(vault_findings(vault, answers))
     if mentions:
         found.extend(unlinked_mentions(vault, answers))
-    return sorted(located(vault, found), key=lambda f: (f.path, f.line, f.column, f.code))
+    return in_order(located(vault, found))
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings sorted by place and code."""
+    return sorted(findings, key=lambda f: (f.path, f.line, f.column, f.code))
 
 
 def note_findings(note: Note) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ssm_tools.notes.model import Block, Heading, Note
 from ssm_tools.notes.slug import SPELLINGS, as_written, slugify
@@ -14,11 +14,13 @@ class Place:
     """The heading or block, its id in the page, and how it was found.
 
     `spelling` is "exact" where the author wrote the id or the heading as it stands; `twins` counts
-    the other headings that answer as well (the first one is meant, as in Obsidian).
+    the other headings that answer as well (the first one is meant, as in Obsidian). `index` is the
+    place in the note's headings or blocks; offsets in `target` are those of the parse it is from.
     """
 
     id: str
-    target: Heading | Block
+    index: int
+    target: Heading | Block = field(compare=False, repr=False)
     spelling: str = "exact"
     twins: int = 0
 
@@ -30,23 +32,23 @@ def find_place(note: Note, fragment: Sequence[str]) -> Place | None:
         return _block(note, last[1:])
     for spelling, key in _LADDER:
         found = [
-            heading
-            for heading in note.headings
+            (index, heading)
+            for index, heading in enumerate(note.headings)
             if _answers(heading, last, key) and _under(note, heading, fragment[:-1], key)
         ]
         if found:
-            by_id = [heading for heading in found if key(heading.id) == key(last)]
-            best = by_id[0] if by_id else found[0]
+            by_id = [one for one in found if key(one[1].id) == key(last)]
+            index, best = by_id[0] if by_id else found[0]
             twins = 0 if by_id else len(found) - 1
-            return Place(best.id, best, spelling, twins)
+            return Place(best.id, index, best, spelling, twins)
     return None
 
 
 def _block(note: Note, wanted: str) -> Place | None:
     for spelling, key in (("exact", as_written), ("case", str.casefold)):
-        for block in note.blocks:
+        for index, block in enumerate(note.blocks):
             if key(block.id) == key(wanted):
-                return Place("^" + block.id, block, spelling)
+                return Place("^" + block.id, index, block, spelling)
     return None
 
 

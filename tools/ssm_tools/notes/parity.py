@@ -13,18 +13,17 @@ from ssm_tools.notes.resolution import Found
 from ssm_tools.notes.vault import Vault
 
 
-def parity_findings(vault: Vault, answers: Answers) -> Iterator[Finding]:
-    """Findings of notes against their translations."""
-    for note in vault.notes.values():
-        others = vault.translations(note)
-        for language in vault.languages:
-            if language != note.language and language not in others:
-                message = f"no translation {language}/{note.key}"
-                yield _finding(note, 1, 1, "T001", message, "write it in both languages")
-        for other in others.values():
-            yield from _sections(note, other)
-            yield from _edges(vault, note, other, answers)
-        yield from _behind(note, others)
+def parity_findings(vault: Vault, note: Note, answers: Answers) -> Iterator[Finding]:
+    """Findings of one note against its translations."""
+    others = vault.translations(note)
+    for language in vault.languages:
+        if language != note.language and language not in others:
+            message = f"no translation {language}/{note.key}"
+            yield _finding(note, 1, 1, "T001", message, "write it in both languages")
+    for other in others.values():
+        yield from _sections(note, other)
+        yield from _edges(vault, note, other, answers)
+    yield from _behind(note, others)
 
 
 def _sections(note: Note, other: Note) -> Iterator[Finding]:

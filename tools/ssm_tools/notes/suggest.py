@@ -71,8 +71,11 @@ class Suggester:
         found: dict[str, tuple[int, int]] = {}
         for order, form in enumerate(variants(wanted)):
             limit = max(1, len(form) // 4) if len(form) > 2 else 0
+            letters = frozenset(form)
             for length in range(len(form) - limit, len(form) + limit + 1):
                 for name, suggestions in self.by_length.get(length, {}).items():
+                    if len(letters.difference(name)) > limit:
+                        continue
                     edits = distance(form, name, limit)
                     if edits <= limit:
                         for suggestion in suggestions:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ssm_tools.notes.edits import rewrite
+from ssm_tools.notes.fragments import Place
 from ssm_tools.notes.graph import Answers
 from ssm_tools.notes.model import Block, Heading, Link, LinkKind, Note, NoteId
 from ssm_tools.notes.resolution import Found, resolve
@@ -32,12 +33,13 @@ def region(vault: Vault, answer: Found) -> Region | None:
     target = vault.notes.get(NoteId(answer.target))
     if target is None:
         return None
-    match answer.place.target if answer.place else None:
-        case Heading(start=start, section_end=end):
-            line, _ = target.place(start)
-            return Region(target.id, target.line_starts[line - 1], end)
-        case Block(start=start, end=end):
-            return Region(target.id, start, end)
+    match answer.place:
+        case Place(index=index, target=Heading()):
+            heading = target.headings[index]
+            return Region(target.id, target.line_starts[heading.line - 1], heading.section_end)
+        case Place(index=index, target=Block()):
+            block = target.blocks[index]
+            return Region(target.id, block.start, block.end)
     return Region(target.id, target.body_start, len(target.text))
 
 

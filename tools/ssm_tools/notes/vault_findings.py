@@ -10,9 +10,8 @@ import networkx as nx
 from ssm_tools.findings import Finding
 from ssm_tools.notes.codes import CODES
 from ssm_tools.notes.graph import Answers
-from ssm_tools.notes.model import Link, Note, NoteId
+from ssm_tools.notes.model import Link, Note
 from ssm_tools.notes.names import FOLDER_NOTES
-from ssm_tools.notes.parity import parity_findings
 from ssm_tools.notes.resolution import Found, Tier
 from ssm_tools.notes.slug import caseless
 from ssm_tools.notes.transclusion import circular_embeds
@@ -20,8 +19,7 @@ from ssm_tools.notes.vault import Vault
 
 
 def vault_findings(vault: Vault, answers: Answers) -> Iterator[Finding]:
-    """Findings of the vault as a whole."""
-    yield from parity_findings(vault, answers)
+    """Findings of the vault as a whole, those of single notes and of their translations aside."""
     yield from _colliding_names(vault)
     yield from _aliases(vault, answers)
     yield from _reach(vault, answers)
@@ -41,13 +39,14 @@ def _colliding_names(vault: Vault) -> Iterator[Finding]:
 
 
 def _aliases(vault: Vault, answers: Answers) -> Iterator[Finding]:
-    used: set[tuple[NoteId, str]] = set()
+    used: set[tuple[str, str]] = set()
+    aliased = {note.id for note in vault.notes.values() if note.aliases}
     for note in vault.notes.values():
         for link, answer in zip(note.links, answers[note.id], strict=True):
-            if isinstance(answer, Found) and answer.note:
+            if isinstance(answer, Found) and answer.target in aliased:
                 for written in (link.text, link.path if answer.tier is Tier.ALIAS else None):
                     if written:
-                        used.add((answer.note, caseless(written)))
+                        used.add((answer.target, caseless(written)))
     owners: dict[tuple[str, str], Note] = {}
     for note in vault.notes.values():
         for alias in note.aliases:
