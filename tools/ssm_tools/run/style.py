@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
     "font.size": 10.0,
     "figure.figsize": (6.4, 3.6),
     "figure.facecolor": "none",
-    "figure.constrained_layout.use": True,
+    "figure.autolayout": True,
     "axes.facecolor": "none",
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
