@@ -6,7 +6,7 @@ import argparse
 import sys
 from importlib import import_module
 
-COMMANDS: tuple[str, ...] = ("check", "graph", "new", "rename", "run", "stats", "sync")
+COMMANDS: tuple[str, ...] = ("check", "graph", "lsp", "new", "rename", "run", "stats", "sync")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -123,22 +123,50 @@ class LinkChecker:
         return []
 
     def _no_note(self, note: Note, link: Link) -> Finding:
+        message = f"no note or file {link.path!r}"
+        return _finding(note, link, "L001", message, _did_you_mean(self.near(note, link)))
+
+    def near(self, note: Note, link: Link) -> list[str]:
+        """Paths of the notes and files that a broken link may have meant."""
         name = link.path.rstrip("/").rpartition("/")[2]
         name = name[:-3] if name.lower().endswith(".md") else name
         near = self.suggesters[note.language].nearest(name)
         if not near and "." in name:
             near = self.files.nearest(name)
-        if not near:
-            for language, suggester in self.suggesters.items():
-                if language != note.language:
-                    near = near or suggester.nearest(name)
-        message = f"no note or file {link.path!r}"
-        return _finding(note, link, "L001", message, _did_you_mean(near))
+        for language, suggester in self.suggesters.items():
+            if not near and language != note.language:
+                near = suggester.nearest(name)
+        return near
 
     def _ambiguous(self, note: Note, link: Link, answer: Ambiguous) -> Finding:
         some = ", ".join(answer.targets[:4]) + (" ..." if len(answer.targets) > 4 else "")
         message = f"{link.path!r} could mean {some}"
         return _finding(note, link, "L002", message, "write more of the path")
+
+
+def alternatives(checker: LinkChecker, note: Note, link: Link, answer: Answer) -> Iterator[Fix]:
+    """Each way to write a broken or ambiguous link that means something."""
+    if link.target_start < 0 or link.kind in (LinkKind.MARKDOWN, LinkKind.IMAGE):
+        return
+    fragment = "".join(f"#{part}" for part in link.fragment)
+    match answer:
+        case Missing(_, "name"):
+            targets: Sequence[str] = checker.near(note, link)
+        case Ambiguous(targets):
+            pass
+        case Missing(_, "heading", target):
+            found = checker.vault.notes[NoteId(target)]
+            for name in Suggester(heading_names(found)).nearest(link.fragment[-1]):
+                fixed = "#".join((*link.fragment[:-1], name))
+                if fix := _fragment_fix(note, link, fixed):
+                    yield fix
+            return
+        case _:
+            return
+    for target in targets:
+        bare = target.removesuffix(".md")
+        name = spelt_as(link.path, bare, checker.vault, note)
+        yield Fix(link.target_start, link.target_end, name + fragment)
 
 
 def _name(target: str) -> str:

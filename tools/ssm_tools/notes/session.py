@@ -45,7 +45,7 @@ class Session:
         self._link_findings: dict[NoteId, list[Finding]] = {}
         self._parity: dict[NoteId, list[Finding]] = {}
         self.vault = Vault(root, (), {}, frozenset())
-        self._checker = LinkChecker(self.vault)
+        self.checker = LinkChecker(self.vault)
         self.refresh()
 
     def refresh(self) -> set[NoteId]:
@@ -64,8 +64,8 @@ class Session:
             if not names and old.languages == listing.languages and old.notes:
                 self.vault.__dict__["names"] = old.names  # no name came or went
             else:
-                self._checker = LinkChecker(self.vault)
-            self._checker.vault = self.vault
+                self.checker = LinkChecker(self.vault)
+            self.checker.vault = self.vault
             self.parsed = changed
             self.resolved = self._affected(names, changed, gone, old)
             for note_id in gone:
@@ -179,7 +179,7 @@ class Session:
             self._asked[_asked_name(link.path)].add(note_id)
             if isinstance(answer, (Found, Missing)) and answer.target:
                 self._linked[answer.target].add(note_id)
-        found = [*note_findings(note), *self._checker.findings(note, answers)]
+        found = [*note_findings(note), *self.checker.findings(note, answers)]
         self._link_findings[note_id] = found
 
 

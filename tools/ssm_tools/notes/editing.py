@@ -1,0 +1,239 @@
+"""What an editor asks of a vault at a place in a note: completions, definition, hover, references.
+
+Plain functions of a `Session`; the language server only translates them into its protocol.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssm_tools.findings import Fix
+from ssm_tools.notes.fragments import obsidian_text
+from ssm_tools.notes.link_findings import alternatives
+from ssm_tools.notes.model import Heading, Link, Note, NoteId
+from ssm_tools.notes.plain import quick_text
+from ssm_tools.notes.resolution import Found, resolve_path
+from ssm_tools.notes.session import Session
+from ssm_tools.notes.spelling import spelt_as
+from ssm_tools.notes.transclusion import region
+
+_FENCE = re.compile(r"\s*(?:`{3,}|~{3,})snippet\s+(\S*)$")
+_CONCEPT = re.compile(r"concept:\s*(\S*)$")
+_KEY = re.compile(r"^([\w-]+):", re.MULTILINE)
+_CLAIM = re.compile(r"^\s*-\s*id:\s*(\S+)", re.MULTILINE)
+EXCERPT = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One completion: replace `start:end` by `text`."""
+
+    label: str
+    text: str
+    detail: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place in a file: line and column from 1."""
+
+    path: Path
+    line: int = 1
+    column: int = 1
+
+
+def link_at(note: Note, offset: int) -> tuple[int, Link] | None:
+    """The innermost link around an offset, with its place in `note.links`."""
+    around = [(i, x) for i, x in enumerate(note.links) if x.start <= offset <= x.end]
+    return min(around, key=lambda pair: pair[1].end - pair[1].start) if around else None
+
+
+def heading_at(note: Note, offset: int) -> Heading | None:
+    """The heading on whose line an offset lies."""
+    line, _ = note.place(offset)
+    return next((heading for heading in note.headings if heading.line == line), None)
+
+
+def completions(session: Session, note: Note, offset: int) -> list[Choice]:
+    """What may stand at an offset: notes, headings, blocks, papers, claims, concepts, snippets."""
+    line, column = note.place(offset)
+    before = note.line_text(line)[: column - 1]
+    if match := _FENCE.match(before):
+        return _choices(_snippets(session), offset - len(match.group(1)), offset, "snippet")
+    if offset < note.body_start:
+        match = _CONCEPT.match(before)
+        names = [path.stem for path in _concepts(session)]
+        return _choices(names, offset - len(match.group(1)), offset, "concept") if match else []
+    opened = before.rfind("[[")
+    if opened < 0 or "]]" in before[opened:] or "|" in before[opened:]:
+        return []
+    inner = before[opened + 2 :]
+    start = offset - len(inner)
+    if inner.startswith("@"):
+        return _choices(_papers(session), start + 1, offset, "paper")
+    if inner.startswith("claim:"):
+        return _choices(_claims(session, note), start + 6, offset, "claim")
+    inner = inner.rpartition("::")[2]
+    start = offset - len(inner)
+    if "#" in inner:
+        return _fragments(session, note, inner, offset)
+    return [*_names(session, note, start, offset)]
+
+
+def _choices(names: list[str], start: int, end: int, detail: str) -> list[Choice]:
+    return [Choice(name, name, detail, start, end) for name in names]
+
+
+def _names(session: Session, note: Note, start: int, end: int) -> Iterator[Choice]:
+    for other in session.vault.notes.values():
+        if other.language == note.language:
+            text = spelt_as("", other.id.removesuffix(".md"), session.vault, note)
+            yield Choice(text, text, other.title, start, end)
+            for alias in other.aliases:
+                yield Choice(alias, f"{text}|{alias}", other.title, start, end)
+
+
+def _fragments(session: Session, note: Note, inner: str, offset: int) -> list[Choice]:
+    path, _, written = inner.partition("#")
+    answer = resolve_path(session.vault, note, path) if path else None
+    target = note
+    if path:
+        if not isinstance(answer, Found) or answer.target not in session.vault.notes:
+            return []
+        target = session.vault.notes[NoteId(answer.target)]
+    start = offset - len(written.rpartition("#")[2])
+    if written.startswith("^"):
+        return _choices(["^" + block.id for block in target.blocks], start, offset, "block")
+    return [
+        Choice(h.text, h.id if h.explicit else obsidian_text(h.text), f"h{h.level}", start, offset)
+        for h in target.headings
+    ]
+
+
+def _papers(session: Session) -> list[str]:
+    return [match.group(1) for match in _KEY.finditer(_read(session.root / "papers.yml"))]
+
+
+def _concepts(session: Session) -> list[Path]:
+    return sorted((session.root / "concepts").glob("*.yml"))
+
+
+def _claims(session: Session, note: Note) -> list[str]:
+    names = []
+    for path in _concepts(session):
+        own = path.stem == note.concept
+        for match in _CLAIM.finditer(_read(path)):
+            names.append(match.group(1) if own else f"{path.stem}/{match.group(1)}")
+    return names
+
+
+def _snippets(session: Session) -> list[str]:
+    folder = session.root / "snippets"
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.glob("*/*.py"))
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def definition(session: Session, note: Note, offset: int) -> Spot | None:
+    """Where what stands at an offset is defined: a note, section, block, paper, claim, snippet."""
+    if found := link_at(note, offset):
+        answer = session.answers[note.id][found[0]]
+        if not isinstance(answer, Found):
+            return None
+        part = region(session.vault, answer)
+        if part is None:
+            return Spot(session.root / answer.target)
+        target = session.vault.notes[part.note]
+        line, _ = target.place(part.start) if answer.place else (1, 1)
+        return Spot(target.path, line)
+    for citation in note.citations:
+        if citation.start <= offset <= citation.end:
+            return _spot(session.root / "papers.yml", rf"^{re.escape(citation.key)}:")
+    for mark in note.claims:
+        if mark.start <= offset <= mark.end:
+            path = session.root / "concepts" / f"{mark.concept or note.concept}.yml"
+            return _spot(path, rf"^\s*-\s*id:\s*{re.escape(mark.claim)}\s*$")
+    for fence in note.fences:
+        kind, _, name = fence.info.partition(" ")
+        if kind == "snippet" and fence.start <= offset <= fence.end:
+            path = session.root / "snippets" / f"{name.strip()}.py"
+            return Spot(path) if path.is_file() else None
+    return None
+
+
+def _spot(path: Path, pattern: str) -> Spot | None:
+    text = _read(path)
+    match = re.search(pattern, text, re.MULTILINE)
+    return Spot(path, text.count("\n", 0, match.start()) + 1) if match else None
+
+
+def hover(session: Session, note: Note, offset: int) -> str | None:
+    """The title and the beginning of what a link means, as Markdown."""
+    found = link_at(note, offset)
+    if found is None:
+        return None
+    answer = session.answers[note.id][found[0]]
+    part = region(session.vault, answer) if isinstance(answer, Found) else None
+    if part is None:
+        return None
+    target = session.vault.notes[part.note]
+    text = target.text[part.start : min(part.end, part.start + 4 * EXCERPT)].strip()
+    paragraphs = [p for p in text.split("\n\n") if not p.lstrip().startswith(("#", "```", "!!!"))]
+    excerpt = quick_text(paragraphs[0])[:EXCERPT] if paragraphs else ""
+    return f"**{target.title}** — `{target.id}`\n\n{excerpt}"
+
+
+def references(session: Session, note: Note, offset: int) -> list[tuple[Note, Link]]:
+    """Links to what stands at an offset: a link's target, a heading; else to the note itself."""
+    target: str = note.id
+    fragment = ""
+    if found := link_at(note, offset):
+        answer = session.answers[note.id][found[0]]
+        if not isinstance(answer, Found):
+            return []
+        target, fragment = answer.target, answer.fragment
+    elif heading := heading_at(note, offset):
+        fragment = heading.id if heading.level > 1 else ""
+    return [
+        (source, link)
+        for source in session.vault.notes.values()
+        for link, answer in zip(source.links, session.answers[source.id], strict=True)
+        if isinstance(answer, Found)
+        and answer.target == target
+        and (not fragment or answer.fragment == fragment)
+    ]
+
+
+def renamed(session: Session, note: Note, offset: int) -> str:
+    """What a rename at an offset renames, as `plan_rename` takes it: a section, block or note."""
+    if found := link_at(note, offset):
+        answer = session.answers[note.id][found[0]]
+        if isinstance(answer, Found) and answer.note:
+            return answer.target + (f"#{answer.fragment}" if answer.fragment else "")
+    if heading := heading_at(note, offset):
+        return f"{note.id}#{heading.text}"
+    for block in note.blocks:
+        if block.mark_start <= offset <= block.mark_end:
+            return f"{note.id}#^{block.id}"
+    return note.id
+
+
+def quick_fixes(session: Session, note: Note, start: int, end: int) -> list[tuple[str, Fix]]:
+    """Repairs in a range: what findings carry, and each name that was probably meant."""
+    fixes = []
+    for finding in session.note_findings(note.id):
+        at = note.line_starts[finding.line - 1] + finding.column - 1
+        if finding.path == note.id and finding.fix is not None and start <= at + 80 and at <= end:
+            fixes.append((f"{finding.code}: write {finding.fix.text}", finding.fix))
+    for link, answer in zip(note.links, session.answers[note.id], strict=True):
+        if link.start <= end and start <= link.end:
+            for fix in alternatives(session.checker, note, link, answer):
+                fixes.append((f"Write {fix.text}", fix))
+    return fixes
