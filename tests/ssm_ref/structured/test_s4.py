@@ -1,0 +1,152 @@
+"""S4: the generating-function kernel, the dense system and the O(n) step are one layer."""
+
+import numpy as np
+import pytest
+import scipy.signal
+import torch
+
+from ssm_ref.foundations.discretization import discretize
+from ssm_ref.structured.hippo import hippo
+from ssm_ref.structured.s4 import (
+    S4,
+    S4Config,
+    dense,
+    kernel_from_generating_function,
+    krylov,
+    step,
+)
+
+F64, C128 = torch.float64, torch.complex128
+
+
+def layer(l_max: int = 16, d_state: int = 8) -> S4:
+    torch.manual_seed(0)
+    return S4(S4Config(d_model=3, l_max=l_max, d_state=d_state)).double()
+
+
+def full(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat([x, x.conj()], dim=-1)
+
+
+@pytest.mark.parametrize("l", [1, 2, 7, 16, 33])
+def test_generating_function_gives_the_impulse_response(l: int) -> None:
+    system = layer().system()
+    A_bar, B_bar = dense(system)
+    C = torch.randn(3, 4, dtype=C128)
+    want = torch.einsum("dm,dml->dl", full(C), krylov(A_bar, B_bar, l))
+    row = full(C)[:, None]
+    C_tilde = (row - row @ torch.linalg.matrix_power(A_bar, l))[:, 0, :4]
+    got = kernel_from_generating_function(system, C_tilde, l)
+    assert want.imag.abs().max() < 1e-12
+    torch.testing.assert_close(got, want.real)
+
+
+def test_it_starts_as_hippo_legs_under_the_bilinear_rule() -> None:
+    """Same kernel as LegS in its own, real basis: scipy's dense system."""
+    n, dt = 8, 0.05
+    A, B = hippo("legs", n)
+    s4 = layer(d_state=n)
+    with torch.no_grad():
+        s4.log_dt.fill_(torch.tensor(dt, dtype=F64).log())
+    A_bar, B_bar = dense(s4.system())
+    want_A, want_B, *_ = scipy.signal.cont2discrete(
+        (A.numpy(), B[:, None].numpy(), np.eye(n), np.zeros((n, 1))), dt, "bilinear"
+    )
+    np.testing.assert_allclose(discretize(A, B[:, None], dt, "bilinear").A_bar, want_A, atol=1e-12)
+    for k in (1, 2, 5):
+        trace = np.trace(np.linalg.matrix_power(want_A, k))
+        got = torch.linalg.matrix_power(A_bar[0], k).trace().real.item()
+        assert got == pytest.approx(trace, rel=1e-5)
+    assert B_bar[0].norm().item() == pytest.approx(np.linalg.norm(want_B), rel=1e-5)
+
+
+def test_kernel_is_the_same_at_any_length() -> None:
+    """Cut below l_max, carried beyond it: always the taps of one recurrence."""
+    s4 = layer()
+    A_bar, B_bar = dense(s4.system())
+    want = torch.einsum("dm,dml->dl", full(s4.C()), krylov(A_bar, B_bar, 50)).real
+    for l in (1, 5, 16, 17, 32, 50):
+        torch.testing.assert_close(s4.kernel(l), want[:, :l])
+
+
+def test_step_is_the_dense_recurrence() -> None:
+    system = layer().system()
+    A_bar, B_bar = dense(system)
+    h, u = torch.randn(2, 3, 4, dtype=C128), torch.randn(2, 3, dtype=F64)
+    want = (A_bar @ full(h)[..., None])[..., 0] + B_bar * u[..., None]
+    torch.testing.assert_close(step(system, h, u), want[..., :4])
+
+
+@pytest.mark.parametrize("l", [9, 16, 21])
+def test_prefill_equals_steps_and_cut_anywhere(l: int) -> None:
+    s4, u = layer(), torch.randn(2, l, 3, dtype=F64)
+    whole, last = s4(u)
+    for cut in (1, l // 2, l - 1):
+        head, state = s4(u[:, :cut])
+        tail, state = s4(u[:, cut:], state)
+        torch.testing.assert_close(torch.cat([head, tail], dim=1), whole)
+        torch.testing.assert_close(state, last)
+    state, C = None, s4.C()
+    for t in range(l):
+        y, state = s4.step(u[:, t], state, C=C)
+        torch.testing.assert_close(y, whole[:, t])
+    torch.testing.assert_close(state, last)
+
+
+def test_is_causal() -> None:
+    s4, u = layer(), torch.randn(1, 9, 3, dtype=F64)
+    v = u.clone()
+    v[:, 6:] += 1
+    torch.testing.assert_close(s4(u)[0][:, :6], s4(v)[0][:, :6])
+
+
+def test_stable_whatever_the_parameters() -> None:
+    """Λ − P P* keeps its eigenvalues in the left half-plane for any P."""
+    s4 = layer()
+    with torch.no_grad():
+        for p in s4.parameters():
+            p.copy_(torch.randn_like(p))
+    assert (torch.linalg.eigvals(dense(s4.system())[0]).abs() <= 1).all()
+
+
+def test_low_rank_term_matters() -> None:
+    s4 = layer()
+    want = s4.kernel(16)
+    with torch.no_grad():
+        s4.P.zero_()
+    assert (s4.kernel(16) - want).norm() > 0.1 * want.norm()
+
+
+def test_gradients() -> None:
+    s4, u = layer(l_max=4, d_state=4), torch.randn(1, 4, 3, dtype=F64, requires_grad=True)
+    state = torch.randn(1, 3, 2, dtype=C128, requires_grad=True)
+    names, values = zip(*s4.named_parameters(), strict=True)
+
+    def f(u: torch.Tensor, state: torch.Tensor, *values: torch.Tensor) -> object:
+        return torch.func.functional_call(s4, dict(zip(names, values, strict=True)), (u, state))
+
+    assert torch.autograd.gradcheck(f, (u, state, *values))
+
+
+def test_small_shapes() -> None:
+    s4 = layer()
+    assert s4(torch.zeros(0, 3, 3, dtype=F64))[0].shape == (0, 3, 3)
+    assert s4(torch.zeros(2, 1, 3, dtype=F64))[0].shape == (2, 1, 3)
+    assert s4.no_weight_decay <= dict(s4.named_parameters()).keys()
+
+
+def test_refuses_what_does_not_fit() -> None:
+    s4, u = layer(), torch.zeros(1, 4, 3, dtype=F64)
+    for call, message in (
+        (lambda: S4Config(d_model=0, l_max=4), "d_model"),
+        (lambda: S4Config(d_model=2, l_max=4, d_state=5), "even"),
+        (lambda: S4Config(d_model=2, l_max=4, dt_max=1e-4), "dt_min"),
+        (lambda: s4.kernel(0), "l ≥ 1"),
+        (lambda: s4(u[..., :2]), "u must have shape"),
+        (lambda: s4(u[:, :0]), "at least one"),
+        (lambda: s4(u, torch.zeros(1, 3, 9)), "state must be complex"),
+        (lambda: s4.step(u[:, 0], torch.zeros(1, 3, 4)), "state must be complex"),
+        (lambda: s4.step(u), "u_t must have shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
