@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ssm_tools.findings import Finding
+    from ssm_tools.notes.vault import Vault
 
 HELP = "check the notes and their links; exit 0 clean, 1 findings, 2 misuse"
 
@@ -23,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the vault and print what was found."""
     from ssm_tools.findings import Severity
-    from ssm_tools.notes.check import check_vault
+    from ssm_tools.notes.check import check_vault, in_order
     from ssm_tools.notes.graph import resolve_all
     from ssm_tools.notes.report import render
     from ssm_tools.notes.vault import load_vault
@@ -41,6 +47,21 @@ def run(args: argparse.Namespace) -> int:
             print(f"{path}: {count} repaired", file=sys.stderr)
         vault = load_vault(args.vault, languages)
     answers = resolve_all(vault)
-    findings = check_vault(vault, answers, mentions=args.hints)
+    findings = in_order([*check_vault(vault, answers, mentions=args.hints), *ties(vault)])
     sys.stdout.write(render(args.format, vault, answers, findings, hints=args.hints))
     return int(any(finding.severity is not Severity.HINT for finding in findings))
+
+
+def ties(vault: Vault) -> list[Finding]:
+    """Findings of the concepts beside the notes; a vault without a `concepts` folder has none."""
+    if not (vault.root / "concepts").is_dir():
+        return []
+    from ssm_tools.concepts import load_concepts, verify
+
+    root = vault.root.parent
+    concepts, findings = load_concepts(root)
+    prefix = "" if root in (Path(), Path(".")) else f"{root.as_posix()}/"
+    return [
+        replace(finding, path=prefix + finding.path)
+        for finding in (*findings, *verify(root, concepts, vault))
+    ]

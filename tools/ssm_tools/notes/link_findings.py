@@ -27,7 +27,7 @@ class LinkChecker:
     @cached_property
     def suggesters(self) -> dict[str, Suggester]:
         """Names of notes in each language."""
-        languages = self.vault.languages or ("",)
+        languages = dict.fromkeys((*self.vault.languages, ""))
         return {
             language: Suggester(
                 note_names(n for n in self.vault.notes.values() if n.language == language)

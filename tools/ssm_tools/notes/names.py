@@ -49,22 +49,30 @@ class Names:
         self, languages: Iterable[str], notes: Mapping[NoteId, Note], files: Iterable[str]
     ) -> None:
         self.languages = tuple(languages) or ("",)
-        self.pools = {language: Pool() for language in self.languages}
-        self.folders = {language: Pool() for language in self.languages}
+        everywhere = dict.fromkeys((*self.languages, ""))  # "": what notes of no language see
+        self.pools = {language: Pool() for language in everywhere}
+        self.folders = {language: Pool() for language in everywhere}
         self.aliases: dict[str, dict[str, dict[str, list[str]]]] = {}
         self._notes = notes
         for note_id, note in notes.items():
-            self.pools[note.language].add(note_id, is_note=True)
-            folder, _, name = note_id.rpartition("/")
-            if name in FOLDER_NOTES and folder and folder not in self.languages:
-                pool = self.folders[note.language]
-                pool.paths[folder] = note_id
-                pool.entries.append((folder.rpartition("/")[2], folder))
+            for language in self._seen_from(note.language):
+                self._add_note(language, note_id)
         for path in sorted(files):
             first = path.partition("/")[0]
-            homes = (first,) if first in self.pools else self.languages
-            for language in homes:
+            for language in self._seen_from(first if first in self.languages else ""):
                 self.pools[language].add(path, is_note=False)
+
+    def _seen_from(self, language: str) -> tuple[str, ...]:
+        """The pools that a thing of this language belongs to; "" is seen from everywhere."""
+        return tuple(dict.fromkeys((language, ""))) if language else tuple(self.pools)
+
+    def _add_note(self, language: str, note_id: NoteId) -> None:
+        self.pools[language].add(note_id, is_note=True)
+        folder, _, name = note_id.rpartition("/")
+        if name in FOLDER_NOTES and folder and folder not in self.languages:
+            pool = self.folders[language]
+            pool.paths[folder] = note_id
+            pool.entries.append((folder.rpartition("/")[2], folder))
 
     def aliased(self, language: str, spelling: str, key: Key, asked: str) -> list[str]:
         """Notes of the language whose front matter lists the name as an alias."""
@@ -72,7 +80,7 @@ class Names:
         if spelling not in tables:
             table: dict[str, list[str]] = defaultdict(list)
             for note_id, note in self._notes.items():
-                if note.language == language:
+                if note.language in (language, "") or not language:
                     for alias in note.aliases:
                         if note_id not in table[key(alias)]:
                             table[key(alias)].append(note_id)

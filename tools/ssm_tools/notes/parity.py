@@ -15,6 +15,8 @@ from ssm_tools.notes.vault import Vault
 
 def parity_findings(vault: Vault, note: Note, answers: Answers) -> Iterator[Finding]:
     """Findings of one note against its translations."""
+    if vault.languages and not note.language:
+        return  # a note of no language
     others = vault.translations(note)
     for language in vault.languages:
         if language != note.language and language not in others:

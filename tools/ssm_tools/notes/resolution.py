@@ -160,7 +160,7 @@ def _exact(
 
 def _pools(names: Names, bare: str) -> Sequence[Pool]:
     first = bare.partition("/")[0]
-    language = first if first in names.pools else names.languages[0]
+    language = first if first in names.languages else ""
     return names.pools[language], names.folders[language]
 
 

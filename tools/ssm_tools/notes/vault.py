@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +38,9 @@ class Listing:
 
 @dataclass(frozen=True)
 class Vault:
-    """Notes by id, in the order of their paths. One language per folder, or one in all ("")."""
+    """Notes by id, in the order of their paths. One language per folder, or one in all ("").
+
+    Notes beside the folders of several languages belong to none ("") and are found from all."""
 
     root: Path
     languages: tuple[str, ...]
@@ -113,7 +116,8 @@ def list_vault(root: Path, languages: tuple[str, ...] | None) -> Listing:
     found = _languages(notes) if languages is None else languages
     kept: dict[NoteId, os.stat_result] = {}
     for relative, stat in notes.items():
-        if not found or relative.partition("/")[0] in found:
+        shared = languages is None and "/" in relative and not _is_ours(relative, real_root)
+        if not found or relative.partition("/")[0] in found or shared:
             kept[NoteId(relative)] = stat
         else:
             files.add(relative)
@@ -156,11 +160,20 @@ def _walk(
             yield relative, entry
 
 
+def _is_ours(relative: str, root: str) -> bool:
+    """Whether a file lies among a knowledge base's concepts, snippets or assets: no note."""
+    first = relative.partition("/")[0]
+    return first in ("concepts", "snippets", "assets") and os.path.isdir(f"{root}/concepts")
+
+
 def _languages(notes: Mapping[str, os.stat_result]) -> tuple[str, ...]:
-    """Folders named by a language code, where at least two hold all notes of all folders."""
-    folders = {path.partition("/")[0] for path in notes if "/" in path}
-    coded = {name for name in folders if name.partition("-")[0] in _LANGUAGES}
-    return tuple(sorted(coded, key=_ru_first)) if len(coded) > 1 and coded == folders else ()
+    """Folders named by a language code, where at least two hold half of all notes or more."""
+    inside = Counter(path.partition("/")[0] for path in notes if "/" in path)
+    coded = [name for name in inside if name.partition("-")[0] in _LANGUAGES]
+    held = sum(inside[name] for name in coded)
+    if len(coded) < 2 or 2 * held < sum(inside.values()):
+        return ()
+    return tuple(sorted(coded, key=_ru_first))
 
 
 def _ru_first(language: str) -> tuple[bool, str]:
