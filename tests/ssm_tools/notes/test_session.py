@@ -41,7 +41,7 @@ EDITS = [
 ]
 
 
-@pytest.mark.parametrize(("path", "text", "resolved"), EDITS, ids=str)
+@pytest.mark.parametrize(("path", "text", "resolved"), EDITS, ids=[row[0] for row in EDITS])
 def test_an_edit_resolves_what_asked_for_it(
     tmp_path: Path, path: str, text: str | None, resolved: set[str]
 ) -> None:
