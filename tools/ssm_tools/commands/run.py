@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ssm_tools.run import Outcome
 
 HELP = "run the snippets that are not fresh, and keep what they show"
 
@@ -17,6 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--update", action="store_true", help="rewrite expected output (#> lines)")
     parser.add_argument("--slowest", type=int, default=0, metavar="N", help="list the N slowest")
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes at a time")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run")
+    parser.add_argument("--record", action="store_true", help="keep what the GPU shows, to commit")
+    parser.add_argument("--release", action="store_true", help="fail on stale GPU recordings")
     parser.add_argument("--root", type=Path, default=Path(), help="the project; default: here")
 
 
@@ -24,37 +32,59 @@ def run(args: argparse.Namespace) -> int:
     """Run; return 0 when every snippet has a result, 1 when some failed, 2 for misuse."""
     from ssm_tools.run import (
         NoSuchSnippetError,
-        Outcome,
         Settings,
+        check_recorded,
+        declared,
         run_snippets,
         update_expectations,
     )
 
-    start = time.perf_counter()
-
-    def report(outcome: Outcome) -> None:
-        for finding in outcome.findings:
-            print(finding)
-        if outcome.excerpt:
-            print(outcome.excerpt)
-
-    settings = Settings(cache=not args.no_cache, jobs=args.jobs)
+    start, root = time.perf_counter(), args.root.resolve()
+    if args.record and args.device != "cuda":
+        print("ssm-notes run: --record needs --device cuda", file=sys.stderr)
+        return 2
+    settings = Settings(cache=not args.no_cache, jobs=args.jobs, device=args.device)
     try:
-        outcomes = run_snippets(args.root.resolve(), args.names, settings, report)
+        outcomes = run_snippets(root, args.names, settings, _report)
     except NoSuchSnippetError as error:
         print(f"ssm-notes run: {error}", file=sys.stderr)
         return 2
     failures = [outcome for outcome in outcomes if outcome.findings]
     if args.update:
-        for path, changed in update_expectations(args.root.resolve(), failures).items():
+        for path, changed in update_expectations(root, failures).items():
             print(f"rewrote {len(changed)} expectation(s) in {path}; run again to check")
+    if args.record:
+        _record(root, outcomes)
+    stale = list(check_recorded(root, declared(root))) if args.release else []
+    for finding in stale:
+        print(finding)
     if args.slowest:
-        done = [outcome.result for outcome in outcomes if outcome.result is not None]
-        for result in sorted(done, key=lambda result: -result.seconds)[: args.slowest]:
-            print(f"{result.seconds:8.2f} s  {result.snippet}")
+        _slowest(outcomes, args.slowest)
     cached = sum(outcome.cached for outcome in outcomes)
     print(
         f"{len(outcomes)} snippets: {len(outcomes) - cached - len(failures)} ran, "
         f"{cached} fresh, {len(failures)} failed ({time.perf_counter() - start:.1f} s)"
     )
-    return 1 if failures else 0
+    return 1 if failures or stale else 0
+
+
+def _report(outcome: Outcome) -> None:
+    for finding in outcome.findings:
+        print(finding)
+    if outcome.excerpt:
+        print(outcome.excerpt)
+
+
+def _record(root: Path, outcomes: Sequence[Outcome]) -> None:
+    from ssm_tools.run.recorded import record
+
+    for outcome in outcomes:
+        if outcome.result is not None:
+            path = record(root, outcome.snippet, outcome.result)
+            print(f"recorded {path.relative_to(root).as_posix()}")
+
+
+def _slowest(outcomes: Sequence[Outcome], count: int) -> None:
+    done = [outcome.result for outcome in outcomes if outcome.result is not None]
+    for result in sorted(done, key=lambda result: -result.seconds)[:count]:
+        print(f"{result.seconds:8.2f} s  {result.snippet}")

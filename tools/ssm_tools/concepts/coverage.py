@@ -13,13 +13,13 @@ from ssm_tools.findings import Finding
 def owners(root: Path, concepts: Mapping[str, Concept]) -> dict[str, tuple[str, ...]]:
     """Return the concepts that each public symbol belongs to, by dotted path.
 
-    A tie to a module or package owns everything in it.
+    A tie to a module or package owns everything in it, a tie to a kernel all of its folder.
     """
     places: dict[SymbolPlace, set[str]] = {}
     prefixes: dict[str, set[str]] = {}
     for concept in concepts.values():
-        kernels = (kernel.symbol for kernel in concept.kernels)
-        for tie in (*concept.implementation, *concept.symbols, *kernels):
+        folders = (".".join(kernel.symbol.split(".")[:2]) for kernel in concept.kernels)
+        for tie in (*concept.implementation, *concept.symbols, *folders):
             prefixes.setdefault(tie, set()).add(concept.slug)
             if place := locate_symbol(root, tie):
                 places.setdefault(place, set()).add(concept.slug)

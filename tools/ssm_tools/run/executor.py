@@ -64,12 +64,27 @@ def run_snippets(
     """
     settings = settings or Settings()
     snippets = select(declared(root), names)
+    if settings.device == "cuda":
+        return _run_on_gpu(root, snippets, settings, report)
     with Client(root, settings.processes(), settings.device) as client:
         outcomes = {}
         for outcome in run_with(client, snippets, Store(root), cache=settings.cache):
             outcomes[outcome.snippet.id] = outcome
             report(outcome)
     return [outcomes[snippet.id] for snippet in snippets if snippet.id in outcomes]
+
+
+def _run_on_gpu(
+    root: Path, snippets: Sequence[Snippet], settings: Settings, report: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Run the snippets made for a GPU, one at a time and past the store: a CPU's results stay."""
+    store, found = Store(root), []
+    chosen = [one for one in snippets if one.options.device == "cuda" and not one.problems]
+    with Client(root, 1, settings.device) as client:
+        for snippet, reply in client.run(chosen):
+            found.append(judge(root, snippet, reply, store))
+            report(found[-1])
+    return found
 
 
 def select(snippets: Sequence[Snippet], names: Sequence[str]) -> list[Snippet]:

@@ -61,7 +61,7 @@ class Store:
                 why = why or "its text, options or environment changed"
                 continue
             result = Result.from_json(json.loads(path.read_text(encoding="utf-8")))
-            changed = self._changed(result)
+            changed = self.changed(result)
             if not changed:
                 return Fresh(result)
             why = f"{changed} changed"
@@ -98,7 +98,8 @@ class Store:
                 self._digests[name] = hashlib.sha256(data).hexdigest()
         return self._digests[name]
 
-    def _changed(self, result: Result) -> str:
+    def changed(self, result: Result) -> str:
+        """Return the first file that a result depends on and that is no longer as it was."""
         for name, digest in result.dependencies.items():
             if self.digest(name) != digest:
                 return name

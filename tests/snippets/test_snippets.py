@@ -1,0 +1,1 @@
+"""Every snippet of the project, one item each: see conftest.py beside this file."""
