@@ -1,0 +1,99 @@
+"""A language model assembled from a pattern string, out of any mixers and channel mixers.
+
+Letter i of the pattern is residual branch i:
+
+    x ← x + part[pattern_i](norm(x))    (1)
+
+so "M-M-*E" is Mamba, MLP, Mamba, MLP, attention, experts. A part is anything that maps (b, l, d) to
+(b, l, d) and, if it keeps a state, has `allocate_state`, `prefill` and `step` as described in
+`ssm_ref.language_model`. Nemotron-H writes its hybrids in such strings (arXiv 2504.03624).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from ssm_ref.attention.transformer import Attention, AttentionConfig, SwiGLU
+from ssm_ref.hybrid.moe import MoE, MoEConfig
+from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_ref.linear_attention.rwkv4 import TimeMix
+from ssm_ref.recurrent.gru import GRU
+from ssm_ref.recurrent.lstm import LSTM
+from ssm_ref.recurrent.rnn import RNN
+from ssm_ref.selective.mamba import Mamba, MambaConfig
+from ssm_ref.selective.mamba2 import Mamba2, Mamba2Config
+from ssm_ref.selective.mamba3 import Mamba3, Mamba3Config
+
+Part = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sizes:
+    """Sizes that the standard parts share."""
+
+    d_model: int
+    d_state: int = 64
+    d_head: int = 64
+    n_kv_heads: int | None = None
+    d_ff: int | None = None  # 4 d_model when not given
+    window: int = 1024
+    n_experts: int = 8
+    top_k: int = 2
+
+    @property
+    def ff_width(self) -> int:
+        """Hidden channels of SwiGLU and of every expert."""
+        return 4 * self.d_model if self.d_ff is None else self.d_ff
+
+
+def standard_parts(sizes: Sizes) -> dict[str, Part]:
+    """One factory a letter: mixers M 2 3 * W R L G 4, channel mixers - E."""
+    d, n, p = sizes.d_model, sizes.d_state, sizes.d_head
+
+    def attention(window: int | None, rope_base: float | None) -> nn.Module:
+        cfg = AttentionConfig(
+            d_model=d,
+            n_heads=max(1, d // p),
+            n_kv_heads=sizes.n_kv_heads,
+            window=window,
+            rope_base=rope_base,
+        )
+        return Attention(cfg)
+
+    moe = MoEConfig(d_model=d, d_ff=sizes.ff_width, n_experts=sizes.n_experts, top_k=sizes.top_k)
+    return {
+        "M": lambda: Mamba(MambaConfig(d_model=d)),
+        "2": lambda: Mamba2(Mamba2Config(d_model=d, d_state=n, d_head=p)),
+        "3": lambda: Mamba3(Mamba3Config(d_model=d, d_state=n, d_head=p)),
+        "*": lambda: attention(None, None),
+        "W": lambda: attention(sizes.window, 10_000.0),
+        "R": lambda: RNN(d, d),
+        "L": lambda: LSTM(d, d),
+        "G": lambda: GRU(d, d),
+        "4": lambda: TimeMix(d),
+        "-": lambda: SwiGLU(d, sizes.ff_width),
+        "E": lambda: MoE(moe),
+    }
+
+
+def build(
+    pattern: str, cfg: LanguageModelConfig, parts: Mapping[str, Part] | None = None
+) -> LanguageModel:
+    """The model of `pattern`; `cfg.n_layers` must be its length.
+
+    `parts` are factories by letter, `standard_parts` for cfg.d_model when not given. Raises
+    `ValueError` for an empty pattern, an unknown letter or another number of layers.
+    """
+    parts = standard_parts(Sizes(d_model=cfg.d_model)) if parts is None else parts
+    unknown = sorted(set(pattern) - parts.keys())
+    if not pattern or unknown:
+        raise ValueError(
+            f"pattern must be made of {''.join(parts)!r}, at least one letter; got {pattern!r}"
+            + (f" with unknown {unknown}" if unknown else "")
+        )
+    if cfg.n_layers != len(pattern):
+        raise ValueError(
+            f"cfg.n_layers must be the {len(pattern)} letters of {pattern!r}; got {cfg.n_layers}"
+        )
+    return LanguageModel(cfg, lambda layer: parts[pattern[layer]]())  # (1)
