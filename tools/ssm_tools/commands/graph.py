@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the graph."""
     from ssm_tools.notes.graph import build_graph
-    from ssm_tools.notes.graph_formats import render_graph
+    from ssm_tools.notes.graph_formats import add_sentences, render_graph
     from ssm_tools.notes.vault import load_vault
 
     try:
@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"ssm-notes: {error}", file=sys.stderr)
         return 2
     graph = build_graph(vault)
+    if args.format == "json":
+        add_sentences(graph, vault)
     if args.language:
         kept = [n for n, data in graph.nodes(data=True) if data["language"] in (args.language, "")]
         graph = graph.subgraph(kept)

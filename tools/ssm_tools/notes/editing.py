@@ -186,7 +186,7 @@ def hover(session: Session, note: Note, offset: int) -> str | None:
     target = session.vault.notes[part.note]
     text = target.text[part.start : min(part.end, part.start + 4 * EXCERPT)].strip()
     paragraphs = [p for p in text.split("\n\n") if not p.lstrip().startswith(("#", "```", "!!!"))]
-    excerpt = quick_text(paragraphs[0])[:EXCERPT] if paragraphs else ""
+    excerpt = quick_text(paragraphs[0]).strip()[:EXCERPT] if paragraphs else ""
     return f"**{target.title}** — `{target.id}`\n\n{excerpt}"
 
 

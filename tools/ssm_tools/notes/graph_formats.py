@@ -9,6 +9,7 @@ from typing import Any
 import networkx as nx
 
 from ssm_tools.notes.graph import Answers, build_graph
+from ssm_tools.notes.mentions import sentence_of
 from ssm_tools.notes.vault import Vault
 
 FORMATS = ("json", "graphml", "dot", "mermaid")
@@ -36,6 +37,17 @@ def as_data(graph: nx.MultiDiGraph) -> dict[str, Any]:
         "nodes": [{"id": node, **data} for node, data in graph.nodes(data=True)],
         "edges": [{"source": a, "target": b, **data} for a, b, data in graph.edges(data=True)],
     }
+
+
+def add_sentences(graph: nx.MultiDiGraph, vault: Vault) -> None:
+    """Give each link's edge the sentence around it and the id of its section."""
+    links = {(note.id, link.start): link for note in vault.notes.values() for link in note.links}
+    for source, _, data in graph.edges(data=True):
+        if "start" in data:
+            note = vault.notes[source]
+            section = note.section_at(data["start"])
+            data["sentence"] = sentence_of(note, links[source, data["start"]])
+            data["section"] = section.id if section else ""
 
 
 def _printable(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:

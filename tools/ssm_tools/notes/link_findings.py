@@ -40,6 +40,11 @@ class LinkChecker:
         """Names of the other files."""
         return Suggester((path.rpartition("/")[2], path) for path in self.vault.files)
 
+    def renew(self) -> None:
+        """Let suggestions take time again: a kept vault asks for few at once."""
+        for suggester in self.__dict__.get("suggesters", {}).values():
+            suggester.measured = 0
+
     def findings(self, note: Note, answers: Sequence[Answer]) -> Iterator[Finding]:
         """Findings of the note's links, in their order."""
         for link, answer in zip(note.links, answers, strict=True):

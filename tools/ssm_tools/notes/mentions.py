@@ -19,6 +19,7 @@ _NOT_AN_END = re.compile(
 )
 MAX_SENTENCE = 1000  # characters on either side of the link
 _LINE_MARKS = re.compile(r"\n[ \t]*(?:>[ \t]?)*")
+_BLANKS = re.compile(r"\s+")
 _LEAD = re.compile(r"^(?:[-*+]|\d+[.)]|#{1,6})\s+|\s*\{#[^}]*\}|(?:^|\s)\^[\w-]+$")
 
 
@@ -62,6 +63,13 @@ def _backlink(note: Note, link: Link, answer: Found) -> Backlink:
     return Backlink(note.id, link, section, link.relation, answer.fragment, before, shown, after)
 
 
+def sentence_of(note: Note, link: Link) -> str:
+    """The sentence around a link as a reader sees it."""
+    start, end = sentence_span(note.text, link)
+    shown = link.text or link.path.rpartition("/")[2].removesuffix(".md")
+    return f"{_shown(note.text[start : link.start])}{shown}{_shown(note.text[link.end : end])}"
+
+
 def sentence_span(text: str, link: Link) -> tuple[int, int]:
     """Offsets of the sentence around a link, inside its paragraph, heading or cell."""
     start = max(link.context_start, link.start - MAX_SENTENCE)
@@ -85,9 +93,6 @@ def _abbreviated(text: str, position: int) -> bool:
 
 
 def _shown(piece: str) -> str:
-    if not piece.strip():
-        return " " if piece else ""
+    """A piece of a paragraph as a reader sees it, on one line."""
     text = _LEAD.sub("", _LINE_MARKS.sub(" ", piece))
-    lead = " " if text[:1].isspace() else ""
-    tail = " " if text[-1:].isspace() else ""
-    return lead + quick_text(text) + tail
+    return _BLANKS.sub(" ", quick_text(text))

@@ -54,8 +54,8 @@ _QUICK = re.compile(
 
 
 def quick_text(markdown: str) -> str:
-    """Return nearly what `plain_text` does, at a tenth of its cost."""
-    return _QUICK.sub(_quick, markdown).strip() if _MARKUP.search(markdown) else markdown.strip()
+    """Return nearly what `plain_text` does, blanks at the ends kept, at a tenth of its cost."""
+    return _QUICK.sub(_quick, markdown) if _MARKUP.search(markdown) else markdown
 
 
 def _quick(match: re.Match[str]) -> str:

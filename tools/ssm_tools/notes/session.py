@@ -66,6 +66,7 @@ class Session:
             else:
                 self.checker = LinkChecker(self.vault)
             self.checker.vault = self.vault
+            self.checker.renew()
             self.parsed = changed
             self.resolved = self._affected(names, changed, gone, old)
             for note_id in gone:

@@ -13,6 +13,9 @@ from functools import lru_cache
 from ssm_tools.notes.model import Note
 from ssm_tools.notes.slug import joined
 
+MAX_MEASURED = 300  # words
+MAX_ALIKE = 10  # suggestions kept for one part of a name
+MAX_WORDS = 8  # of a name
 _KEYS = str.maketrans(
     "йцукенгшщзхъфывапролджэячсмитьбюё",
     "qwertyuiop[]asdfghjkl;'zxcvbnm,.`",
@@ -55,45 +58,58 @@ def variants(name: str) -> tuple[str, ...]:
 
 
 class Suggester:
-    """Finds the nearest of many names. Names are sorted by length, so few are measured."""
+    """Finds the nearest of many names.
+
+    Measuring edits costs time for each name there is, so only `MAX_MEASURED` different words are
+    measured; after those a word is still found in the other alphabet or as a part of a name.
+    """
 
     def __init__(self, names: Iterable[tuple[str, str]]) -> None:
         """`names` are pairs of what may be written and what to suggest for it."""
         self.by_length: dict[int, dict[str, list[str]]] = defaultdict(dict)
+        self.parts: dict[str, list[str]] = defaultdict(list)  # first or last words → suggestions
+        self.known: dict[str, list[str]] = {}
+        self.measured = 0
         for name, suggestion in names:
             for form in dict.fromkeys((joined(name), joined(name).translate(_TRANSLITERATED))):
-                known = self.by_length[len(form)].setdefault(form, [])
-                if suggestion not in known:
-                    known.append(suggestion)
+                suggestions = self.by_length[len(form)].setdefault(form, [])
+                if suggestion not in suggestions:
+                    suggestions.append(suggestion)
+                words = form.split("-")[:MAX_WORDS]
+                for count in range(1, len(words)):
+                    for part in ("-".join(words[:count]), "-".join(words[count:])):
+                        if len(part) > 3 and len(self.parts[part]) < MAX_ALIKE:
+                            self.parts[part].append(suggestion)
 
     def nearest(self, wanted: str, count: int = 3) -> list[str]:
         """Up to `count` suggestions, the nearest first."""
-        found: dict[str, tuple[int, int]] = {}
-        for order, form in enumerate(variants(wanted)):
-            limit = max(1, len(form) // 4) if len(form) > 2 else 0
-            letters = frozenset(form)
-            for length in range(len(form) - limit, len(form) + limit + 1):
-                for name, suggestions in self.by_length.get(length, {}).items():
-                    if len(letters.difference(name)) > limit:
-                        continue
-                    edits = distance(form, name, limit)
-                    if edits <= limit:
-                        for suggestion in suggestions:
-                            rank = (edits, order)
-                            found[suggestion] = min(rank, found.get(suggestion, rank))
-            if len(form) > 3:
-                self._parts(form, order, found)
-        ranked = sorted(found, key=lambda name: (found[name], name))
-        return ranked[:count]
+        if wanted not in self.known:
+            found: dict[str, tuple[int, int]] = {}
+            for order, form in enumerate(variants(wanted)):
+                self._measure(form, order, found)
+                for suggestion in self.parts.get(form, ()):
+                    found.setdefault(suggestion, (len(form), order))
+            self.measured += 1
+            self.known[wanted] = sorted(found, key=lambda name: (found[name], name))
+        return self.known[wanted][:count]
 
-    def _parts(self, form: str, order: int, found: dict[str, tuple[int, int]]) -> None:
-        """Names that begin with what was written, or the other way about."""
-        for length, names in self.by_length.items():
-            if 3 < length <= 3 * len(form) and length != len(form):
-                for name, suggestions in names.items():
-                    if name.startswith(form + "-") or name.endswith("-" + form):
-                        for suggestion in suggestions:
-                            found.setdefault(suggestion, (len(form), order))
+    def _measure(self, form: str, order: int, found: dict[str, tuple[int, int]]) -> None:
+        limit = max(1, len(form) // 4) if len(form) > 2 else 0
+        if self.measured >= MAX_MEASURED:
+            limit = 0
+        letters = frozenset(form)
+        for length in range(len(form) - limit, len(form) + limit + 1):
+            names = self.by_length.get(length, {})
+            if limit == 0:
+                names = {form: names[form]} if form in names else {}
+            for name, suggestions in names.items():
+                if len(letters.difference(name)) > limit:
+                    continue
+                edits = distance(form, name, limit)
+                if edits <= limit:
+                    for suggestion in suggestions:
+                        rank = (edits, order)
+                        found[suggestion] = min(rank, found.get(suggestion, rank))
 
 
 def note_names(notes: Iterable[Note]) -> Iterable[tuple[str, str]]:
