@@ -15,6 +15,7 @@ from typing import Any
 from ssm_tools.run.environment import server_variables
 from ssm_tools.run.snippets import Snippet
 
+SERVER = (sys.executable, "-P", "-m", "ssm_tools.run.server")
 Reply = dict[str, Any]
 
 
@@ -97,7 +98,14 @@ class Client:
             self._work = tempfile.TemporaryDirectory(prefix="ssm-run-", ignore_cleanup_errors=True)
             work = Path(self._work.name).resolve()
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ssm_tools.run.server", str(self.jobs)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "ssm_tools.run.server",
+                    str(self.jobs),
+                    str(self.root),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd=work,

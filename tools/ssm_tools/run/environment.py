@@ -18,6 +18,7 @@ CHILD_SOURCES = (
     "display.py",
     "ending.py",
     "environment.py",
+    "fresh_import.py",
     "sandbox.py",
     "server.py",
     "session.py",

@@ -83,7 +83,7 @@ class Sandbox:
 
     def is_project(self, name: str) -> bool:
         """Return whether a result depends on this file: a source of the project, not a product."""
-        if not name.startswith(self.root + os.sep) or name.endswith(".pyc"):
+        if not name.startswith(self.root + os.sep) or "__pycache__" in name:
             return False
         first = name[len(self.root) + 1 :].partition(os.sep)[0]
         return not (first.startswith(".") or first in SKIPPED or os.path.isdir(name))

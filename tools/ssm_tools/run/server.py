@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from ssm_tools.run import fresh_import
 from ssm_tools.run.child import run_job
 
 # By name, as the tools import none of these themselves: here they are what the snippets run on.
@@ -158,5 +159,6 @@ def serve(jobs: int) -> None:
 
 if __name__ == "__main__":
     preload()
+    fresh_import.install(sys.argv[2])
     serve(int(sys.argv[1]))
     os._exit(0)  # an orderly end would only unload the packages, slowly and with complaints

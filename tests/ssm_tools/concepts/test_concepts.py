@@ -1,0 +1,209 @@
+"""Concept files: malformed ones end in one finding at their line, ties are held to what exists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from ssm_tools.concepts import (
+    check_project,
+    claims,
+    equation_lines,
+    load_concepts,
+    locate_symbol,
+    locate_test,
+    source_hash,
+)
+
+MakeProject = Callable[[Mapping[str, str]], Path]
+
+GOOD = """
+family: selective
+year: 2023
+requires: [scan]
+implementation: [ssm_ref.selective.mamba.Mamba]
+symbols: [ssm_ref.selective.mamba]
+kernels:
+  - symbol: ssm_kernels.conv.conv
+    parity: tests/ssm_kernels/test_conv.py::TestConv::test_parity
+tests: [tests/ssm_ref/test_mamba.py]
+snippets: [block]
+measurements: [conv]
+claims:
+  - {id: causal, ru: Причинна., en: Causal., test: "tests/ssm_ref/test_mamba.py::test_causal"}
+  - {id: fast, ru: Быстра., en: Fast., paper: "gu2023mamba, Table 1"}
+papers: [gu2023mamba]
+"""
+FILES = {
+    "docs/concepts/mamba.yml": GOOD,
+    "docs/concepts/scan.yml": "family: foundations\n",
+    "docs/papers.yml": "gu2023mamba: {title: Mamba, authors: [A], venue: V, year: 2023}\n",
+    "docs/snippets/mamba/block.py": "print(1)\n",
+    "ssm_ref/__init__.py": "",
+    "ssm_ref/selective/__init__.py": "",
+    "ssm_ref/selective/mamba.py": """
+        class Base:
+            def forward(self):
+                return 1  # (1)
+
+        class Mamba(Base):
+            x = 1  # see (2)
+    """,
+    "kernels/ssm_kernels/__init__.py": "",
+    "kernels/ssm_kernels/conv/__init__.py": "from ssm_kernels.conv.op import conv\n",
+    "kernels/ssm_kernels/conv/op.py": "def conv():\n    return 1\n",
+    "kernels/results/conv.jsonl": "{}\n",
+    "tests/ssm_ref/test_mamba.py": "def test_causal():\n    pass\n",
+    "tests/ssm_kernels/test_conv.py": "class TestConv:\n    def test_parity(self):\n        pass\n",
+}
+CLAIMS = "[[claim:causal]] [[claim:fast]]"
+for LANGUAGE in ("ru", "en"):
+    for PLACE, MORE in (("selective/mamba", CLAIMS), ("foundations/scan", "")):
+        SLUG = PLACE.partition("/")[2]
+        FILES[f"docs/{LANGUAGE}/ssm/{PLACE}.md"] = f"---\nconcept: {SLUG}\n---\n# T\n\n{MORE}\n"
+
+
+def found(root: Path) -> list[tuple[str, str, int]]:
+    return [(one.code, Path(one.path).name, one.line) for one in check_project(root)]
+
+
+def test_a_whole_concept_is_clean(make_project: MakeProject) -> None:
+    assert found(make_project(FILES)) == []
+
+
+def test_no_concepts_no_findings(tmp_path: Path) -> None:
+    assert check_project(tmp_path) == []
+
+
+# text, what replaces it, code and line of the one finding
+BAD = [
+    ("year: 2023", "yaer: 2023", "C002", 2),
+    ("year: 2023", "year: soon", "C003", 2),
+    ("year: 2023", "family: x", "C004", 2),
+    ("requires: [scan]", "requires: scan", "C003", 3),
+    ("requires: [scan]", "requires: [scan, scan]", "C004", 3),
+    ("requires: [scan]", "requires: [scna]", "C015", 3),
+    ("requires: [scan]", "requires: [mamba]", "C016", 3),
+    ("requires: [scan]", "requires: [scan", "C001", 4),
+    ("mamba.Mamba]", "mamba.Momba]", "C010", 4),
+    ("    parity: tests/ssm_kernels/test_conv.py::TestConv::test_parity", "", "C017", 7),
+    ("::test_parity", "::test_party", "C011", 8),
+    ("tests: [tests/ssm_ref/test_mamba.py]", "tests: [tests/no.py]", "C011", 9),
+    ("snippets: [block]", "snippets: [clock]", "C012", 10),
+    ("measurements: [conv]", "measurements: [cone]", "C019", 11),
+    ("id: fast", "id: causal", "C004", 14),
+    ("en: Fast., ", "", "C003", 14),
+    ('paper: "gu2023mamba, Table 1"', "test: a, paper: b", "C003", 14),
+    ("papers: [gu2023mamba]", "papers: [gu2024mamba]", "C014", 15),
+    ("family: selective", "family: [selective]", "C003", 1),
+    ("family: selective", "# nothing", "C003", 2),
+]
+
+
+@pytest.mark.parametrize(("text", "other", "code", "line"), BAD)
+def test_malformed(text: str, other: str, code: str, line: int, make_project: MakeProject) -> None:
+    assert text in GOOD
+    root = make_project(FILES | {"docs/concepts/mamba.yml": GOOD.replace(text, other, 1)})
+    assert (code, "mamba.yml", line) in found(root)
+    own = [one for one in found(root) if one[1] == "mamba.yml" and one[0] != "K001"]
+    assert len(own) == 1, own
+
+
+def test_not_utf8(make_project: MakeProject) -> None:
+    root = make_project(FILES)
+    (root / "docs/concepts/scan.yml").write_bytes("family: x\n# да\n".encode("cp1251"))
+    assert ("C001", "scan.yml", 2) in found(root)
+
+
+def test_a_circle_is_named_once(make_project: MakeProject) -> None:
+    root = make_project(
+        FILES | {"docs/concepts/scan.yml": "family: foundations\nrequires: [mamba]\n"}
+    )
+    (finding,) = check_project(root)
+    assert (finding.code, finding.message) == (
+        "C016",
+        "prerequisites form a circle: mamba → scan → mamba",
+    )
+
+
+def test_a_symbol_of_no_concept(make_project: MakeProject) -> None:
+    root = make_project(FILES | {"ssm_ref/extra.py": "x = 1\n\n\ndef f():\n    return 1\n"})
+    assert found(root) == [("C018", "extra.py", 4)]
+
+
+def test_marks_and_citations_of_notes(make_project: MakeProject) -> None:
+    text = (
+        "# T\n\n[[claim:mamba/slow]] [[@gu2024mamba]]\n\n```snippet mamba/clock\n```\n\n"
+        "```source ssm_ref.selective.mamba.Momba\n```\n\n```measurements cone\n```\n"
+    )
+    notes = {f"docs/{language}/topic.md": text for language in ("ru", "en")}
+    root = make_project(FILES | notes)
+    assert sorted(found(root)) == sorted(
+        2
+        * [
+            (code, "topic.md", line)
+            for code, line in [("K001", 3), ("C014", 3), ("C012", 5), ("C010", 8), ("C019", 11)]
+        ]
+    )
+
+
+def test_claim_marked_in_one_language(make_project: MakeProject) -> None:
+    name = "docs/en/ssm/selective/mamba.md"
+    root = make_project(FILES | {name: FILES[name].replace("[[claim:fast]]", "")})
+    codes = {(one.code, one.path) for one in check_project(root)}
+    assert codes == {
+        ("K003", "docs/ru/ssm/selective/mamba.md"),
+        ("K002", "docs/concepts/mamba.yml"),
+    }
+
+
+def test_symbols_are_found_by_path(make_project: MakeProject) -> None:
+    root = make_project(FILES)
+    assert locate_symbol(root, "ssm_ref.selective.mamba.Nothing") is None
+    for name, path, line in [
+        ("ssm_ref.selective.mamba", "ssm_ref/selective/mamba.py", 1),
+        ("ssm_ref.selective.mamba.Mamba.forward", "ssm_ref/selective/mamba.py", 2),
+        ("ssm_kernels.conv.conv", "kernels/ssm_kernels/conv/op.py", 1),
+    ]:
+        place = locate_symbol(root, name)
+        assert place is not None
+        assert (place.path, place.line) == (path, line)
+    assert locate_test(root, "tests/ssm_kernels/test_conv.py::TestConv::test_parity[a-b]") == 2
+    assert equation_lines(root / "ssm_ref/selective/mamba.py") == {1: 3, 2: 6}
+
+
+def outcomes(root: Path, outcome: str) -> None:
+    names = (
+        "tests/ssm_ref/test_mamba.py::test_causal[1]",
+        "tests/ssm_kernels/test_conv.py::TestConv::test_parity",
+    )
+    tests = {name: {"outcome": outcome, "seconds": 0.1} for name in names}
+    (root / "build").mkdir(exist_ok=True)
+    data = json.dumps({"source_hash": source_hash(root), "tests": tests})
+    (root / "build" / "tests.json").write_text(data)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "codes", "state"),
+    [("passed", set(), "held"), ("failed", {"C020"}, "failed"), ("skipped", {"C020"}, "open")],
+)
+def test_tests_of_this_tree(
+    outcome: str, codes: set[str], state: str, make_project: MakeProject
+) -> None:
+    root = make_project(FILES)
+    assert [entry.state for entry in claims(root)] == ["open", "cited"]
+    outcomes(root, outcome)
+    assert {one.code for one in check_project(root)} == codes
+    assert [entry.state for entry in claims(root)] == [state, "cited"]
+    (root / "ssm_ref" / "__init__.py").write_text("# edited\n")
+    assert [entry.state for entry in claims(root)] == ["open", "cited"]
+
+
+def test_names_know_their_place(make_project: MakeProject) -> None:
+    concepts, problems = load_concepts(make_project(FILES))
+    assert problems == []
+    (tie,) = concepts["mamba"].requires
+    assert (tie, tie.line, tie.column) == ("scan", 3, 12)
