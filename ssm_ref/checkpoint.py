@@ -18,6 +18,7 @@ from ssm_ref.layouts.jamba import JAMBA
 from ssm_ref.layouts.layout import Layout, Place
 from ssm_ref.layouts.llama import LLAMA
 from ssm_ref.layouts.mamba import STATE_SPACES, TRANSFORMERS_MAMBA, TRANSFORMERS_MAMBA2
+from ssm_ref.layouts.mamba3 import MAMBA3
 from ssm_ref.layouts.rwkv import RWKV
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -27,6 +28,7 @@ LAYOUTS: tuple[Layout, ...] = (
     JAMBA,
     RWKV,
     STATE_SPACES,
+    MAMBA3,
 )
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -66,8 +68,8 @@ def save_pretrained(
     """Store `model` in `folder` as config.json and safetensors, sharded above `max_shard_bytes`.
 
     `layout` is one of "transformers mamba", "transformers mamba2", "transformers llama",
-    "transformers jamba", "transformers rwkv" and "state-spaces"; the first that fits the model when
-    not given. Raises `ValueError` if none fits or the one named does not.
+    "transformers jamba", "transformers rwkv", "state-spaces" and "state-spaces mamba3"; the first
+    that fits the model when not given. Raises `ValueError` if none fits or the one named does not.
     """
     if max_shard_bytes < 1:
         raise ValueError(f"max_shard_bytes must be at least 1; got {max_shard_bytes}")

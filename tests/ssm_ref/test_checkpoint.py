@@ -16,6 +16,7 @@ from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.linear_attention.rwkv4 import RWKV4, RWKV4Config
 from ssm_ref.selective.mamba import MambaConfig, MambaLanguageModel
 from ssm_ref.selective.mamba2 import Mamba2Config, Mamba2LanguageModel
+from ssm_ref.selective.mamba3 import Mamba3Config, Mamba3LanguageModel
 
 SHELL = LanguageModelConfig(vocab_size=29, d_model=16, n_layers=2, pad_vocab_to=1)
 UNTIED = LanguageModelConfig(
@@ -245,3 +246,34 @@ def test_a_layout_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"MambaLanguageModel can be stored as .*'mamba3'"):
         save_pretrained(make("mamba"), tmp_path, layout="mamba3")
     assert not list(tmp_path.iterdir())
+
+
+MAMBA3_BLOCKS = {
+    "siso": ({}, 0),
+    "mimo with mlp": ({"mimo_rank": 2, "n_groups": 2, "out_norm": True}, 128),
+}
+
+
+@pytest.mark.parametrize(("options", "d_ff"), MAMBA3_BLOCKS.values(), ids=MAMBA3_BLOCKS.keys())
+@torch.no_grad()
+def test_mamba3_round_trips_under_the_names_of_its_authors(
+    options: Any, d_ff: int, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    block = Mamba3Config(d_model=16, d_state=8, d_head=8, **options)
+    ours = Mamba3LanguageModel(SHELL, block, d_ff=d_ff).eval()
+    save_pretrained(ours, tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    prefix = "backbone.layers.0"
+    names = {name.removeprefix(f"{prefix}.") for name in stored if name.startswith(prefix)}
+    mixer = {"in_proj.weight", "dt_bias", "B_bias", "C_bias", "B_norm.weight", "C_norm.weight"}
+    mixer |= {"D", "out_proj.weight"}
+    mlp = set()
+    if d_ff:
+        mixer |= {"mimo_x", "mimo_z", "mimo_o", "norm.weight"}
+        mlp = {"norm2.weight", "mlp.fc1.weight", "mlp.fc2.weight"}
+        up = ours.get_parameter("layers.1.branch.up_proj.weight")
+        assert torch.equal(stored[f"{prefix}.mlp.fc1.weight"][:d_ff], up)
+    assert names == {"norm.weight", *mlp, *(f"mixer.{name}" for name in mixer)}
+    ids = torch.randint(29, (2, 7))
+    assert torch.equal(from_pretrained(tmp_path)(ids), ours(ids))
