@@ -1,0 +1,1 @@
+"""Selective scan in Triton: forward and backward, with the contract of its definition."""

@@ -1,0 +1,290 @@
+"""The operators of the selective scan: launches, shapes for the compiler, and gradients."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from ssm_kernels.selective_scan.kernel import (
+    adjoint_ends_kernel,
+    carry_kernel,
+    pack_bc_kernel,
+    scan_bwd_kernel,
+    scan_fwd_kernel,
+    unpack_dbc_kernel,
+)
+from ssm_ref.packing import sequence_bounds
+
+LOG2E = 1.4426950408889634
+# Tokens of a tile, channels of a block, warps: H100, November 2026.
+TILE = 16
+FORWARD = {"BLOCK_D": 32, "num_warps": 1, "num_stages": 1}
+BACKWARD = {"BLOCK_D": 32, "num_warps": 1, "num_stages": 1, "BY_DOT": False}
+# Warps that fill the device; with fewer, sequences are cut into segments.
+FORWARD_WARPS, BACKWARD_WARPS = 900, 1800
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How tokens and channels are cut up for one launch."""
+
+    sequences: int
+    length: int  # of each sequence, or of all packed ones together
+    d: int
+    groups: int
+    n: int
+    packed: bool
+    block_d: int
+    segments: int
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of the longest sequence there may be."""
+        return -(-self.length // TILE)
+
+    @property
+    def slots(self) -> int:
+        """Tile slots of all sequences; packed ones may waste one each."""
+        if self.packed:
+            return self.length // TILE + self.sequences + 1
+        return self.sequences * self.tiles
+
+    @property
+    def blocks(self) -> int:
+        """Channel blocks of one group."""
+        return -(-(self.d // self.groups) // self.block_d)
+
+    @property
+    def tiles_per_segment(self) -> int:
+        """Tiles that one program walks."""
+        return -(-self.tiles // self.segments)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Programs of a scan over tokens."""
+        return self.groups * self.blocks, self.segments, self.sequences
+
+
+def geometry(x: Tensor, B: Tensor, cu_seqlens: Tensor | None, *, forward: bool) -> Geometry:
+    """Cut the work of `x` so that it fills the device."""
+    (b, length, d), (groups, n) = x.shape, B.shape[2:]
+    config, wanted = (FORWARD, FORWARD_WARPS) if forward else (BACKWARD, BACKWARD_WARPS)
+    sequences = b if cu_seqlens is None else cu_seqlens.numel() - 1
+    one = Geometry(sequences, length, d, groups, n, cu_seqlens is not None, config["BLOCK_D"], 1)
+    programs = max(1, one.groups * one.blocks * sequences)
+    warps = programs * config["num_warps"]
+    # A segment shorter than 8 tiles would spend its time on starting.
+    most = max(1, one.tiles // 8)
+    segments = 1 if warps * 4 >= wanted * 3 else min(most, -(-wanted // warps))
+    return Geometry(
+        sequences, length, d, groups, n, one.packed, one.block_d,
+        -(-one.tiles // -(-one.tiles // segments)),
+    )  # fmt: skip
+
+
+def _scaled(A: Tensor) -> Tensor:
+    """A as (n, d), so that its exponential is one of base 2."""
+    return (A.float() * LOG2E).t().contiguous()
+
+
+def _by_state(h: Tensor | None) -> Tensor | None:
+    """A copy of (s, d, n) as (s, n, d) in float32: channels innermost."""
+    if h is None:
+        return None
+    out = h.new_empty(h.shape[0], h.shape[2], h.shape[1], dtype=torch.float32)
+    return out.copy_(h.transpose(1, 2))
+
+
+def _rows(z: Tensor) -> tuple[Tensor, int]:
+    """z with contiguous channels and one stride a token, copied only if it must be."""
+    if z.stride(2) != 1 or z.stride(0) != z.shape[1] * z.stride(1) or z.stride(1) < z.shape[2]:
+        z = z.contiguous()
+    return z, z.stride(1)
+
+
+def _pack(B: Tensor, C: Tensor, cu: Tensor | None, cut: Geometry) -> Tensor:
+    bc = B.new_empty(cut.slots, cut.groups, cut.n, 2, TILE, dtype=torch.float32)
+    pack_bc_kernel[(cut.tiles, cut.sequences)](
+        B.contiguous(), C.contiguous(), bc, cu, cut.length, cut.groups, cut.n,
+        T=TILE, BLOCK_N=16, PACKED=cut.packed,
+    )  # fmt: skip
+    return bc
+
+
+def _flags(bias: Tensor | None, z: Tensor | None, softplus: bool, cut: Geometry) -> dict[str, Any]:
+    return {
+        "T": TILE,
+        "PACKED": cut.packed,
+        "HAS_Z": z is not None,
+        "HAS_BIAS": bias is not None,
+        "SOFTPLUS": softplus,
+        "FAST": not triton.knobs.runtime.interpret,
+    }
+
+
+def _carry(
+    a: Tensor, sums: Tensor, local: Tensor, edge: Tensor | None, cut: Geometry, *, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """What enters every segment, and what leaves the last."""
+    out = torch.empty_like(local)
+    last = local.new_empty(cut.sequences, cut.n, cut.d)
+    carry_kernel[(-(-cut.d // 128), cut.n, cut.sequences)](
+        a, sums, local, edge, out, last, cut.d, cut.n, cut.segments,
+        BLOCK_D=128, REVERSE=reverse, HAS_EDGE=edge is not None,
+        FAST=not triton.knobs.runtime.interpret,
+    )  # fmt: skip
+    return out, last
+
+
+@torch.library.custom_op("ssm_kernels::selective_scan", mutates_args=())
+def scan(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
+    D: Tensor | None, z: Tensor | None, dt_bias: Tensor | None,
+    initial_state: Tensor | None, cu_seqlens: Tensor | None, softplus: bool, save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Output, last state, and with `save` the states before every tile for the backward pass."""
+    if cu_seqlens is not None:
+        sequence_bounds(cu_seqlens, x.shape[0], x.shape[1])
+    cut = geometry(x, B, cu_seqlens, forward=True)
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    states = _state(x, cut.slots if save else 0, cut)
+    if not y.numel():
+        return y, _state(x, cut.sequences, cut).zero_().transpose(1, 2).contiguous(), states
+    x, dt, a, bc = x.contiguous(), dt.contiguous(), _scaled(A), _pack(B, C, cu_seqlens, cut)
+    gate, z_stride = (None, 0) if z is None else _rows(z)
+    start = _by_state(initial_state)
+    ends = _state(x, cut.sequences * cut.segments, cut)
+    sums = x.new_empty(cut.sequences * cut.segments, cut.d, dtype=torch.float32)
+    flags = _flags(dt_bias, z, softplus, cut)
+
+    def launch(first: Tensor | None, *, ends_only: bool) -> None:
+        scan_fwd_kernel[cut.grid](
+            x, dt, a, bc, D, gate, dt_bias, y, first, states, ends, sums, cu_seqlens,
+            cut.length, cut.d, cut.groups, cut.n, cut.tiles_per_segment, z_stride,
+            HAS_D=D is not None, HAS_START=first is not None, SAVE=save and not ends_only,
+            ENDS_ONLY=ends_only, **flags, **FORWARD,
+        )  # fmt: skip
+
+    if cut.segments > 1:
+        launch(None, ends_only=True)
+        start, last = _carry(a, sums, ends, start, cut, reverse=False)
+        launch(start, ends_only=False)
+    else:
+        launch(start, ends_only=False)
+        last = ends
+    return y, last.transpose(1, 2).contiguous(), states
+
+
+@scan.register_fake
+def _(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
+    D: Tensor | None, z: Tensor | None, dt_bias: Tensor | None,
+    initial_state: Tensor | None, cu_seqlens: Tensor | None, softplus: bool, save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    (b, length, d), n = x.shape, A.shape[1]
+    sequences = b if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    tiles = (length + TILE - 1) // TILE
+    slots = b * tiles if cu_seqlens is None else length // TILE + sequences + 1
+    wide = torch.float32
+    return (
+        x.new_empty(b, length, d),
+        x.new_empty(sequences, d, n, dtype=wide),
+        x.new_empty(slots if save else 0, n, d, dtype=wide),
+    )
+
+
+@torch.library.custom_op("ssm_kernels::selective_scan_backward", mutates_args=())
+def scan_backward(
+    dy: Tensor, dh: Tensor | None, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
+    D: Tensor | None, z: Tensor | None, dt_bias: Tensor | None,
+    cu_seqlens: Tensor | None, states: Tensor, softplus: bool,
+) -> list[Tensor]:  # fmt: skip
+    """Gradients of x, dt, A, B, C, D, z, dt_bias and the initial state; empty where absent."""
+    cut = geometry(x, B, cu_seqlens, forward=False)
+    like = (x, dt, A, B, C, D, z, dt_bias)
+    out = [x.new_empty(0) if t is None else torch.empty(t.shape, dtype=t.dtype, device=t.device)
+           for t in like]  # fmt: skip
+    if not x.numel():
+        return [
+            *(t.zero_() for t in out),
+            _state(x, cut.sequences, cut).transpose(1, 2).contiguous(),
+        ]
+    x, dt, dy, a, bc = (
+        x.contiguous(),
+        dt.contiguous(),
+        dy.contiguous(),
+        _scaled(A),
+        _pack(B, C, cu_seqlens, cut),
+    )
+    gate, z_stride = (None, 0) if z is None else _rows(z)
+    parts = cut.sequences * cut.segments
+    r = _by_state(dh)
+    flags = _flags(dt_bias, z, softplus, cut)
+    sizes = (cut.length, cut.d, cut.groups, cut.n, cut.tiles_per_segment, z_stride)
+    if cut.segments > 1:
+        local, sums = _state(x, parts, cut), x.new_empty(parts, cut.d, dtype=torch.float32)
+        adjoint_ends_kernel[cut.grid](
+            dt, a, bc, gate, dt_bias, dy, local, sums, cu_seqlens, *sizes, **flags,
+            BLOCK_D=cut.block_d, num_warps=BACKWARD["num_warps"], num_stages=1,
+        )  # fmt: skip
+        r, dh0 = _carry(a, sums, local, r, cut, reverse=True)
+    else:
+        r = dh0 = _state(x, parts, cut).zero_() if r is None else r
+    dbc = x.new_empty(cut.slots, cut.groups, cut.blocks, cut.n, 2, TILE, dtype=torch.float32)
+    dA = _state(x, parts, cut)
+    dD, dbias = (x.new_empty(parts, cut.d, dtype=torch.float32) for _ in range(2))
+    scan_bwd_kernel[cut.grid](
+        x, dt, a, bc, D, gate, dt_bias, dy, states, out[0], out[1], out[6], dbc, r, dA, dD, dbias,
+        cu_seqlens, *sizes, HAS_D=D is not None, **flags, **BACKWARD,
+    )  # fmt: skip
+    unpack_dbc_kernel[(cut.tiles, cut.sequences)](
+        dbc, out[3], out[4], cu_seqlens, cut.length, cut.groups, cut.n, cut.blocks,
+        T=TILE, BLOCK_N=16, PACKED=cut.packed,
+    )  # fmt: skip
+    out[2] = dA.sum(dim=0).t().to(A.dtype).contiguous()
+    if D is not None:
+        out[5] = dD.sum(dim=0).to(D.dtype)
+    if dt_bias is not None:
+        out[7] = dbias.sum(dim=0).to(dt_bias.dtype)
+    return [*out, dh0.transpose(1, 2).contiguous()]
+
+
+@scan_backward.register_fake
+def _(
+    dy: Tensor, dh: Tensor | None, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
+    D: Tensor | None, z: Tensor | None, dt_bias: Tensor | None,
+    cu_seqlens: Tensor | None, states: Tensor, softplus: bool,
+) -> list[Tensor]:  # fmt: skip
+    sequences = x.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    like = (x, dt, A, B, C, D, z, dt_bias)
+    out = [x.new_empty(0) if t is None else t.new_empty(t.shape) for t in like]
+    return [*out, x.new_empty(sequences, *A.shape, dtype=torch.float32)]
+
+
+def _state(x: Tensor, rows: int, cut: Geometry) -> Tensor:
+    return x.new_empty(rows, cut.n, cut.d, dtype=torch.float32)
+
+
+def _setup(ctx: Any, inputs: Iterable[Any], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    *tensors, ctx.softplus, _ = inputs
+    ctx.has_state = tensors[8] is not None
+    ctx.save_for_backward(*tensors[:8], tensors[9], output[2])
+    ctx.mark_non_differentiable(output[2])
+    ctx.set_materialize_grads(False)
+
+
+def _gradients(ctx: Any, dy: Tensor | None, dh: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
+    *operands, cu_seqlens, states = ctx.saved_tensors
+    if dy is None:
+        dy = torch.zeros_like(operands[0])
+    out = torch.ops.ssm_kernels.selective_scan_backward(
+        dy, dh, *operands, cu_seqlens, states, ctx.softplus
+    )
+    given = [grad if t is not None else None for t, grad in zip(operands, out[:8], strict=True)]
+    return (*given, out[8] if ctx.has_state else None, None, None, None)
+
+
+scan.register_autograd(_gradients, setup_context=_setup)

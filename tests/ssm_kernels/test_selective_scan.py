@@ -1,0 +1,241 @@
+"""selective_scan in Triton: outputs, states and every gradient against the float64 definition."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssm_kernels.selective_scan import launch
+from ssm_kernels.selective_scan.op import selective_scan
+from ssm_ref.selective import selective_scan as definition
+
+RTOL = {torch.float32: 5e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+Error = Callable[[Tensor, Tensor], float]
+SHAPES = [(1, 1, 1, 1, 1), (2, 7, 3, 1, 2), (1, 33, 6, 2, 3), (1, 18, 37, 1, 2)]
+SHAPES += [(2, 50, 37, 1, 4), (1, 300, 66, 2, 17)] if torch.cuda.is_available() else []
+
+
+def operands(
+    b: int, length: int, d: int, g: int, n: int, *, rows: int | None = None, seed: int = 0
+) -> dict[str, Tensor]:
+    gen = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=gen, dtype=torch.float64)
+
+    groups = () if g == 1 else (g,)
+    return {
+        "x": normal(b, length, d),
+        "dt": normal(b, length, d) - 1,
+        "A": -torch.rand(d, n, generator=gen, dtype=torch.float64) - 0.1,
+        "B": normal(b, length, *groups, n),
+        "C": normal(b, length, *groups, n),
+        "D": normal(d),
+        "z": normal(b, length, d),
+        "dt_bias": normal(d),
+        "initial_state": normal(b if rows is None else rows, d, n),
+    }
+
+
+def outputs_and_gradients(form: Any, tensors: dict[str, Tensor], **options: Any) -> dict[str, Any]:
+    leaves = {name: t.detach().clone().requires_grad_() for name, t in tensors.items()}
+    y, state = form(**leaves, **options)
+    gen = torch.Generator().manual_seed(1)
+    weigh = [torch.randn(t.shape, generator=gen, dtype=torch.float64).to(t) for t in (y, state)]
+    grads = torch.autograd.grad((y, state), list(leaves.values()), weigh)
+    named = {f"d{name}": g for name, g in zip(leaves, grads, strict=True)}
+    return {"y": y.detach(), "state": state.detach()} | named
+
+
+def compare(
+    tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device, error: Error,
+    **options: Any,
+) -> None:  # fmt: skip
+    # What multiplies tokens has the kernel's dtype, what describes the layer stays in float32.
+    wide = ("A", "D", "dt_bias", "initial_state")
+    rounded = {k: t.to(torch.float32 if k in wide else dtype) for k, t in tensors.items()}
+    exact = {k: t.double() for k, t in rounded.items()}
+    want = outputs_and_gradients(definition.selective_scan, exact, **options)
+    moved = {k: t.to(device) for k, t in rounded.items()}
+    if "cu_seqlens" in options:
+        options["cu_seqlens"] = options["cu_seqlens"].to(device)
+    got = outputs_and_gradients(selective_scan, moved, backend="triton", **options)
+    assert got["y"].dtype == dtype
+    assert got["state"].dtype == torch.float32
+    for name, value in got.items():
+        assert error(value, want[name]) < RTOL[dtype], f"{name}: {error(value, want[name]):.1e}"
+
+
+@pytest.fixture(params=["one segment", "segments"])
+def cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to walk a sequence: by one program, and by several that hand states over."""
+    if request.param == "segments":
+        real = launch.geometry
+
+        def finely(x: Tensor, B: Tensor, cu: Tensor | None, *, forward: bool) -> Any:
+            g = real(x, B, cu, forward=forward)
+            return launch.Geometry(
+                g.sequences, g.length, g.d, g.groups, g.n, g.packed, g.block_d, g.tiles
+            )
+
+        monkeypatch.setattr(launch, "geometry", finely)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_matches_definition(
+    shape: Any, kernel_dtype: torch.dtype, device: torch.device, relative_error: Error, cut: None
+) -> None:
+    compare(operands(*shape), kernel_dtype, device, relative_error, dt_softplus=True)
+
+
+@pytest.mark.parametrize("missing", ["D", "z", "dt_bias", "initial_state", "all"])
+def test_options_may_be_left_out(missing: str, device: torch.device, relative_error: Error) -> None:
+    tensors = operands(2, 19, 5, 1, 3)
+    if missing == "all":
+        tensors = {k: tensors[k] for k in ("x", "dt", "A", "B", "C")}
+        tensors["dt"] = tensors["dt"].abs()
+    else:
+        del tensors[missing]
+    compare(tensors, torch.float32, device, relative_error, dt_softplus=missing != "all")
+
+
+@pytest.mark.parametrize("ends", [[0, 40], [0, 1, 17, 40], [0, 16, 32, 39, 40]], ids=str)
+def test_packed_sequences(
+    ends: list[int], device: torch.device, relative_error: Error, cut: None
+) -> None:
+    cu_seqlens = torch.tensor(ends, dtype=torch.int32)
+    tensors = operands(1, 40, 6, 2, 3, rows=len(ends) - 1)
+    compare(tensors, torch.float32, device, relative_error, dt_softplus=True, cu_seqlens=cu_seqlens)
+
+
+def on(device: torch.device, **tensors: Tensor) -> dict[str, Tensor]:
+    return {name: t.float().to(device) for name, t in tensors.items()}
+
+
+def test_slices_and_strides(device: torch.device) -> None:
+    tensors = on(device, **operands(2, 21, 6, 1, 3))
+    xz = torch.cat([tensors["x"], tensors["z"]], dim=2)
+    want = selective_scan(**tensors, dt_softplus=True, backend="triton")
+    sliced = tensors | {
+        "x": xz[..., :6],
+        "z": xz[..., 6:],
+        "dt": tensors["dt"].mT.contiguous().mT,
+        "B": tensors["B"].transpose(0, 1).contiguous().transpose(0, 1),
+    }
+    got = selective_scan(**sliced, dt_softplus=True, backend="triton")
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+def test_a_second_run_gives_the_same_bits(device: torch.device) -> None:
+    tensors = on(device, **operands(2, 70, 40, 1, 4))
+    runs = [
+        outputs_and_gradients(selective_scan, tensors, dt_softplus=True, backend="triton")
+        for _ in range(2)
+    ]
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_nan_and_inf_pass_through_and_are_not_invented(bad: float, device: torch.device) -> None:
+    tensors = on(device, **operands(2, 20, 3, 1, 2))
+    tensors["x"][1, 9, 1] = bad
+    y, state = selective_scan(**tensors, dt_softplus=True, backend="triton")
+    wanted, wanted_state = definition.selective_scan(**tensors, dt_softplus=True)
+    assert torch.equal(y.isfinite(), wanted.isfinite())
+    assert torch.equal(state.isfinite(), wanted_state.isfinite())
+    assert not y[1, 9:, 1].isfinite().any()
+    assert y[0].isfinite().all()
+
+
+def test_steps_near_zero_and_far_out(device: torch.device, relative_error: Error) -> None:
+    tensors = on(device, **operands(1, 12, 4, 1, 2))
+    tensors["dt"] = torch.linspace(-30, 30, 48).view(1, 12, 4).to(device)
+    del tensors["dt_bias"], tensors["initial_state"]
+    got = selective_scan(**tensors, dt_softplus=True, backend="triton")
+    exact = {k: t.double().cpu() for k, t in tensors.items()}
+    want = definition.selective_scan(**exact, dt_softplus=True)
+    assert all(relative_error(a, b) < 5e-6 for a, b in zip(got, want, strict=True))
+
+
+@pytest.mark.parametrize(("b", "length"), [(0, 4), (1, 1), (3, 1)])
+def test_batch_zero_and_length_one(b: int, length: int, device: torch.device) -> None:
+    got = outputs_and_gradients(
+        selective_scan, on(device, **operands(b, length, 4, 1, 2)), backend="triton"
+    )
+    assert got["y"].shape == (b, length, 4)
+    assert got["dA"].isfinite().all()
+
+
+def test_operator_registration(device: torch.device) -> None:
+    tensors = on(device, **operands(2, 18, 6, 2, 3))
+    leaves = [tensors[k].requires_grad_() for k in ("x", "dt", "A", "B", "C", "D", "z", "dt_bias")]
+    state = tensors["initial_state"].requires_grad_()
+    op = torch.ops.ssm_kernels.selective_scan.default
+    torch.library.opcheck(op, (*leaves, state, None, True, True))
+    packed = [t.detach()[:1] for t in leaves[:2]] + [leaves[2].detach()]
+    packed += [t.detach()[:1] for t in leaves[3:5]]
+    ends = torch.tensor([0, 4, 18], device=device)
+    torch.library.opcheck(op, (*packed, None, None, None, None, ends, False, False))
+
+
+def test_compiles_without_graph_breaks(device: torch.device) -> None:
+    tensors = on(device, **operands(2, 18, 4, 1, 3))
+
+    def run(**named: Tensor) -> tuple[Tensor, Tensor]:
+        return selective_scan(**named, dt_softplus=True, backend="triton")
+
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
+    got = outputs_and_gradients(compiled, tensors)
+    want = outputs_and_gradients(run, tensors)
+    for name, value in got.items():
+        torch.testing.assert_close(value, want[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backend": "cuda"}, "backend must be"),
+        ({"A": torch.ones(4, 2) * 1j}, "real A"),
+        ({"x": torch.ones(2, 5, 4, dtype=torch.float64)}, "triton backend takes"),
+        ({"x": torch.ones(2, 5)}, "x must be floating point"),
+        ({"dt": torch.ones(2, 4, 4)}, "dt must have shape"),
+        ({"B": torch.ones(2, 5, 3)}, "B must have shape"),
+        ({"initial_state": torch.ones(1, 4, 2)}, "initial_state must have shape"),
+        ({"cu_seqlens": torch.tensor([0, 5])}, "batch must be 1"),
+    ],
+    ids=str,
+)
+def test_bad_operands(change: dict[str, Any], message: str, device: torch.device) -> None:
+    ones = torch.ones
+    good: dict[str, Any] = {"x": ones(2, 5, 4), "dt": ones(2, 5, 4), "A": -ones(4, 2)}
+    good |= {"B": ones(2, 5, 2), "C": ones(2, 5, 2), "backend": "triton"} | change
+    if "cu_seqlens" in change:
+        good["initial_state"] = None
+    moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in good.items()}
+    with pytest.raises(ValueError, match=message):
+        selective_scan(**moved)
+
+
+def test_complex_a_goes_through_the_reference(device: torch.device) -> None:
+    tensors = on(device, **operands(1, 6, 3, 1, 2))
+    tensors = {k: tensors[k] for k in ("x", "dt", "B", "C")}
+    A = torch.complex(-torch.ones(3, 2), torch.ones(3, 2)).to(device)
+    got, want = selective_scan(A=A, **tensors), definition.selective_scan(A=A, **tensors)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+def test_past_two_to_the_31_elements() -> None:
+    if not torch.cuda.is_available() or torch.cuda.mem_get_info()[0] < 40 * 2**30:
+        pytest.skip("needs a CUDA device with 40 GiB free")
+    b, length, d, n = 2, 65_537, 16_896, 1
+    x = torch.full((b, length, d), 1.0, dtype=torch.bfloat16, device="cuda")
+    A = torch.full((d, n), -1.0, device="cuda")
+    B = torch.ones(b, length, n, dtype=torch.bfloat16, device="cuda")
+    y, last = selective_scan(x, x, A, B, B, backend="triton")
+    assert x.numel() > 2**31
+    want = 1 / (1 - torch.exp(torch.tensor(-1.0)))
+    assert abs(last[-1, -1, 0].item() - want.item()) < 1e-3
+    assert (y[-1, -2:].float() - want.item()).abs().max() < 1e-2
