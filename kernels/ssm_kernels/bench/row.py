@@ -1,0 +1,59 @@
+"""One measurement as data: what, how fast, where and at which state of the source."""
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """A line of `kernels/results/<op>.jsonl`."""
+
+    op: str
+    impl: str
+    # `pass` is a keyword of the language; the file spells it so all the same.
+    pass_: str
+    shape: dict[str, int]
+    dtype: str
+    ms: float
+    ms_low: float
+    ms_high: float
+    bytes_moved: int
+    flops: int
+    floor_ms: float
+    peak_mib: float
+    error: float | None
+    device: str
+    driver: str
+    torch: str
+    triton: str
+    commit: str
+    source_hash: str
+    command: str
+    date: str
+    run: str
+    copy_tb_s: float
+    matmul_tflop_s: float
+
+    def as_json(self) -> str:
+        """The row as one line."""
+        fields = asdict(self)
+        return json.dumps({"pass" if k == "pass_" else k: v for k, v in fields.items()})
+
+
+def source_hash(folder: Path) -> str:
+    """SHA-256 over the names and bytes of a folder's Python files, first 16 hex digits."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def installed(package: str) -> str:
+    """The version of an installed package, or `absent`."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
