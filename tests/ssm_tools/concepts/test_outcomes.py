@@ -1,0 +1,76 @@
+"""The pytest plugin: every outcome in build/tests.json, from workers too, added to run by run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from ssm_tools.concepts import TieState, current_report
+
+MakeProject = Callable[[Mapping[str, str]], Path]
+
+TESTS = """
+import pytest
+
+
+@pytest.mark.parametrize("x", [1, 2])
+def test_good(x):
+    assert x
+
+
+def test_bad():
+    assert 0
+
+
+@pytest.mark.skip
+def test_skipped():
+    pass
+
+
+@pytest.mark.xfail
+def test_expected():
+    assert 0
+
+
+@pytest.fixture
+def broken():
+    yield 1
+    raise ValueError
+
+
+def test_breaks_after(broken):
+    pass
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "workers"])
+def test_outcomes(workers: list[str], make_project: MakeProject) -> None:
+    root = make_project(
+        {"docs/index.md": "", "tests/test_a.py": TESTS, "tests/test_b.py": "def test_b(): pass\n"}
+    )
+    plain = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(root)]
+    plain += ["-p", "ssm_tools.pytest_plugin"]
+    for selection in ([*workers, "tests/test_a.py"], ["tests/test_b.py"]):
+        subprocess.run([*plain, *selection], cwd=root, check=False, stdout=subprocess.DEVNULL)
+    report = current_report(root)
+    assert report is not None
+    counts = {
+        name: (state.passed, state.failed, state.skipped)
+        for name in ("good", "bad", "skipped", "expected", "breaks_after")
+        for state in [report.state(f"tests/test_a.py::test_{name}")]
+    }
+    assert counts == {
+        "good": (2, 0, 0),
+        "bad": (0, 1, 0),
+        "skipped": (0, 0, 1),
+        "expected": (0, 0, 1),
+        "breaks_after": (0, 1, 0),
+    }
+    assert report.state("tests/test_b.py").holds
+    assert report.state("tests/test_c.py") == TieState()
+    (root / "tests" / "test_b.py").write_text("")
+    assert current_report(root) is None
