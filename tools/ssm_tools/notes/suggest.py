@@ -13,7 +13,7 @@ from functools import lru_cache
 from ssm_tools.notes.model import Note
 from ssm_tools.notes.slug import joined
 
-MAX_MEASURED = 300  # words
+MAX_MEASURED = 20_000  # pairs of words: about a second
 MAX_ALIKE = 10  # suggestions kept for one part of a name
 MAX_WORDS = 8  # of a name
 _KEYS = str.maketrans(
@@ -60,8 +60,8 @@ def variants(name: str) -> tuple[str, ...]:
 class Suggester:
     """Finds the nearest of many names.
 
-    Measuring edits costs time for each name there is, so only `MAX_MEASURED` different words are
-    measured; after those a word is still found in the other alphabet or as a part of a name.
+    Measuring edits costs time for each name there is, so at most `MAX_MEASURED` are measured in a
+    run; after those a word is still found in the other alphabet or as a part of a name.
     """
 
     def __init__(self, names: Iterable[tuple[str, str]]) -> None:
@@ -89,7 +89,6 @@ class Suggester:
                 self._measure(form, order, found)
                 for suggestion in self.parts.get(form, ()):
                     found.setdefault(suggestion, (len(form), order))
-            self.measured += 1
             self.known[wanted] = sorted(found, key=lambda name: (found[name], name))
         return self.known[wanted][:count]
 
@@ -105,6 +104,7 @@ class Suggester:
             for name, suggestions in names.items():
                 if len(letters.difference(name)) > limit:
                     continue
+                self.measured += 1
                 edits = distance(form, name, limit)
                 if edits <= limit:
                     for suggestion in suggestions:
