@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ssm_tools.cli import main
 from ssm_tools.notes import Found, Vault, load_vault, resolve
 from ssm_tools.notes.redirects import apply_plan, load_redirects, merged
 from ssm_tools.notes.rename import RenameError, plan_rename
@@ -138,3 +139,16 @@ def test_redirects_are_shortened_and_never_circular() -> None:
     known = merged(known, {"b.md": "c.md"})
     assert known == {"a.md": "c.md", "b.md": "c.md"}
     assert merged(known, {"c.md": "a.md"}) == {"b.md": "a.md", "c.md": "a.md"}
+
+
+def test_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "docs", FILES)
+    monkeypatch.chdir(tmp_path)
+    assert main(["rename", "docs/ru/y/b.md", "c", "--dry-run"]) == 0
+    assert "ru/y/b.md -> ru/y/c.md" in capsys.readouterr().out
+    assert (tmp_path / "docs/ru/y/b.md").exists()
+    assert main(["rename", "b", "c"]) == 0
+    assert (tmp_path / "docs/en/y/c.md").exists()
+    assert main(["rename", "b", "c"]) == 2

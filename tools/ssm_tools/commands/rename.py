@@ -25,12 +25,14 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         vault = load_vault(args.vault)
-        plan = plan_rename(vault, args.old, args.new)
+        prefix = f"{args.vault.as_posix()}/"
+        old, new = args.old.removeprefix(prefix), args.new.removeprefix(prefix)
+        plan = plan_rename(vault, old, new)
     except (NotADirectoryError, RenameError) as error:
         print(f"ssm-notes: {error}", file=sys.stderr)
         return 2
-    for old, new in plan.moves.items():
-        print(f"{old} -> {new}")
+    for before, after in plan.moves.items():
+        print(f"{before} -> {after}")
     for note_id in plan.texts:
         print(f"{note_id}: rewritten")
     print(f"{len(plan.moves)} files moved, {plan.links} links rewritten")

@@ -27,9 +27,10 @@ def run(args: argparse.Namespace) -> int:
     except NotADirectoryError as error:
         print(f"ssm-notes: {error}", file=sys.stderr)
         return 2
+    chosen = {path.removeprefix(f"{args.vault.as_posix()}/") for path in args.notes}
     for note in vault.notes.values():
         source = vault.translations(note).get(args.of)
-        if source is None or (args.notes and note.id not in args.notes):
+        if source is None or (chosen and note.id not in chosen):
             continue
         text = synced_text(note, source)
         if text != note.text:
