@@ -6,7 +6,9 @@ import argparse
 import sys
 from importlib import import_module
 
-COMMANDS: tuple[str, ...] = ("check", "graph", "lsp", "new", "rename", "run", "stats", "sync")
+COMMANDS: tuple[str, ...] = (
+    *("build", "check", "graph", "lsp", "new", "rename", "run", "serve", "stage", "stats", "sync"),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

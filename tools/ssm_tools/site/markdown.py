@@ -47,7 +47,7 @@ class Context:
     """
 
     fences: Mapping[str, Callable[[str, str], str]] = field(default_factory=dict)
-    equation: Callable[[str], tuple[str, str]] | None = None
+    equation: Callable[[str], tuple[str, str] | None] | None = None
     ids: bool = True
     faults: list[tuple[str, TexError]] = field(default_factory=list)
 

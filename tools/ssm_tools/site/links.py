@@ -1,0 +1,190 @@
+"""A note's links as the site writes them: HTML anchors for pages, plain Markdown for copies."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from html import escape
+
+from ssm_tools.notes import Ambiguous, External, Found, Link, LinkKind, Missing, Note, NoteId
+from ssm_tools.notes.edits import Edit
+from ssm_tools.site.model import Sources
+from ssm_tools.site.strings import relation_title, strings
+from ssm_tools.site.urls import relative, with_fragment
+
+_SIZE = re.compile(r"(\d{1,4})(?:x(\d{1,4}))?")
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".avif")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkWriter:
+    """Writes the links of notes as they stand on the page at `address`.
+
+    With `plain`, as Markdown that leads to the Markdown copies of pages.
+    """
+
+    sources: Sources
+    address: str
+    language: str
+    plain: bool = False
+
+    def edits(self, note: Note) -> list[Edit]:
+        """Return what to replace in a note's text: links, citations, claims, block marks."""
+        answers = self.sources.answers[note.id]
+        edits = [
+            edit
+            for link, answer in zip(note.links, answers, strict=True)
+            for edit in self._link(note, link, answer)
+        ]
+        edits += [(c.start, c.end, self._citation(c.key, c.text)) for c in note.citations]
+        edits += [
+            (c.start, c.end, self._claim(c.concept or note.concept, c.claim)) for c in note.claims
+        ]
+        edits += [(start, end, "") for start, end in note.comments]
+        for block in note.blocks:
+            anchor = "" if self.plain else f'<a id="^{escape(block.id)}"></a>'
+            edits.append((block.mark_start, block.mark_end, anchor))
+        return _apart(edits)
+
+    def _link(
+        self, note: Note, link: Link, answer: Found | Missing | Ambiguous | External
+    ) -> list[Edit]:
+        if link.kind is LinkKind.EMBED:
+            return [(link.start, link.end, self._embed(note, link, answer))]
+        if link.kind is LinkKind.WIKI:
+            return [(link.start, link.end, self._wiki(note, link, answer))]
+        if isinstance(answer, Found) and link.target_start >= 0:
+            url = self.url(answer.target, answer.fragment)
+            return [(link.target_start, link.target_end, url)]
+        return []
+
+    def _wiki(self, note: Note, link: Link, answer: Found | Missing | Ambiguous | External) -> str:
+        if not isinstance(answer, Found):
+            text = link.text or link.path or "#".join(link.fragment)
+            if self.plain:
+                return text
+            return f'<span class="ghost" title="{escape(link.path)}">{_inline(text)}</span>'
+        text = _inline(link.text or self._title(note, link, answer))
+        url = self.url(answer.target, answer.fragment)
+        if self.plain:
+            return f"[{text}]({url})"
+        return f'<a href="{escape(url)}"{self._attributes(link, answer)}>{text}</a>'
+
+    def _attributes(self, link: Link, answer: Found) -> str:
+        target = self.sources.vault.notes.get(answer.note) if answer.note else None
+        attributes = ' class="wiki"'
+        if link.relation:
+            title = relation_title(link.relation, self.sources.tongue(self.language))
+            attributes += f' data-relation="{escape(link.relation)}" title="{escape(title)}"'
+        if target is not None and target.language != self.language:
+            attributes += f' hreflang="{target.language}" lang="{target.language}"'
+        return attributes
+
+    def _title(self, note: Note, link: Link, answer: Found) -> str:
+        target = self.sources.vault.notes.get(answer.note) if answer.note else None
+        heading = getattr(answer.place.target, "text", "") if answer.place else ""
+        if target is None:
+            return link.path.rpartition("/")[2]
+        if target.id == note.id and heading:
+            return heading
+        return f"{target.title} › {heading}" if heading else target.title
+
+    def _embed(self, note: Note, link: Link, answer: Found | Missing | Ambiguous | External) -> str:
+        if not isinstance(answer, Found):
+            return escape(link.path)
+        if answer.note is None:
+            return self._picture(link, answer)
+        alone = not note.text[link.context_start : link.start].strip() and not (
+            note.text[link.end : link.context_end].strip()
+        )
+        if self.plain or not alone:
+            return self._wiki(note, link, answer)
+        return f"```ssm-embed {answer.target}#{answer.fragment}\n```"
+
+    def _picture(self, link: Link, answer: Found) -> str:
+        url = self.url(answer.target, "")
+        size = _SIZE.fullmatch(link.text or "")
+        alt = escape("" if size else link.text or link.path.rpartition("/")[2])
+        if not answer.target.lower().endswith(_PICTURES) or self.plain:
+            return f"[{alt or escape(link.path)}]({url})"
+        width = f' width="{size.group(1)}"' if size else ""
+        height = f' height="{size.group(2)}"' if size and size.group(2) else ""
+        return f'<img src="{escape(url)}" alt="{alt}"{width}{height} loading="lazy">'
+
+    def url(self, target: str, fragment: str) -> str:
+        """Return the address of a note or file of the vault, as this page writes it."""
+        note_id = NoteId(target)
+        if note_id in self.sources.vault.notes:
+            address = self.sources.addresses[note_id]
+            if self.plain:
+                address = address.removesuffix(".html") + ".md"
+            if address == self.address and fragment:
+                return with_fragment("", fragment)
+        else:
+            address = self.sources.file_address(target)
+        return with_fragment(relative(address, self.address), fragment)
+
+    def _citation(self, key: str, text: str | None) -> str:
+        paper = self.sources.papers.get(key)
+        shown = text or (short_reference(paper.authors, paper.year, self._tongue) if paper else key)
+        page = self.sources.generated("references", self.language)
+        if self.plain:
+            return f"[{shown}]({relative(page.removesuffix('.html') + '.md', self.address)}#{key})"
+        title = escape(paper.title) if paper else ""
+        url = with_fragment(relative(page, self.address), key)
+        return f'<a class="cite" href="{escape(url)}" title="{title}">{escape(shown)}</a>'
+
+    def _claim(self, concept: str, claim: str) -> str:
+        key = f"{concept}/{claim}"
+        page = self.sources.generated("claims", self.language)
+        if self.plain:
+            return ""
+        entry = next((e for e in self.sources.ledger if e.key == key), None)
+        words = strings(self._tongue)
+        state = entry.state if entry else "open"
+        text = entry.claim.texts.get(self._tongue, "") if entry else key
+        label = f"{words['claim']}: {text} — {claim_state(state, self._tongue)}"
+        url = with_fragment(relative(page, self.address), key)
+        mark = {"held": "✓", "cited": "❞", "failed": "✗"}.get(state, "○")
+        return (
+            f'<a class="claim claim--{state}" href="{escape(url)}" title="{escape(label)}" '
+            f'aria-label="{escape(label)}">{mark}</a>'
+        )
+
+    @property
+    def _tongue(self) -> str:
+        return self.sources.tongue(self.language)
+
+
+def short_reference(authors: tuple[str, ...], year: int, language: str) -> str:
+    """Return the authors' family names and the year: `Gu & Dao, 2023`."""
+    names = [author.split()[-1] for author in authors]
+    if len(names) > 2:
+        return f"{names[0]} {'и др.' if language == 'ru' else 'et al.'}, {year}"
+    return f"{(' и ' if language == 'ru' else ' & ').join(names)}, {year}" if names else str(year)
+
+
+def claim_state(state: str, language: str) -> str:
+    """Return what the state of a claim is called."""
+    russian = {"held": "подтверждено", "cited": "по публикации", "failed": "опровергнуто"}
+    english = {"held": "held", "cited": "from a publication", "failed": "failed"}
+    if language == "ru":
+        return russian.get(state, "ждёт проверки")
+    return english.get(state, "open")
+
+
+def _inline(text: str) -> str:
+    """The shown text of a link: Markdown stays, brackets and HTML are made harmless."""
+    text = text.replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+    return text.replace("[", "&#91;").replace("]", "&#93;").replace("|", "&#124;")
+
+
+def _apart(edits: list[Edit]) -> list[Edit]:
+    """Edits without those that lie inside another: a picture in a link's text, a comment's link."""
+    kept: list[Edit] = []
+    position = 0
+    for edit in sorted(edits, key=lambda e: (e[0], -e[1])):
+        if edit[0] >= position:
+            kept.append(edit)
+            position = edit[1]
+    return kept

@@ -1,0 +1,115 @@
+"""Measured rows as tables: medians against the peers of the same run, and where they come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ssm_tools.concepts.rows import rows_path
+
+Row = Mapping[str, Any]
+OURS = "ssm_kernels"
+
+
+def read_rows(root: Path, measurement: str) -> list[Row]:
+    """Return the rows of an operator; lines that are no rows are left out."""
+    path = rows_path(root, measurement)
+    if not path.is_file():
+        return []
+    return list(_read(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, stamp: int) -> tuple[Row, ...]:
+    del stamp
+    lines = path.read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines if line.lstrip().startswith("{")]
+    return tuple(row for row in found if "ms" in row and "impl" in row)
+
+
+def last_run(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the newest run in which ours was timed."""
+    ours = [row for row in rows if row["impl"] == OURS]
+    if not ours:
+        return []
+    newest = max(ours, key=lambda row: str(row.get("date", "")))
+    return [row for row in rows if row.get("run") == newest.get("run")]
+
+
+def best_ratio(rows: Sequence[Row]) -> tuple[float, Row, Row] | None:
+    """Return the best ratio to a peer, our row and the peer's; forward passes come first."""
+    pairs = [
+        (peer["ms"] / mine["ms"], mine, peer)
+        for mine in rows
+        if mine["impl"] == OURS and mine["ms"]
+        for peer in rows
+        if peer["impl"] not in (OURS, "reference")
+        and all(peer.get(key) == mine.get(key) for key in ("pass", "shape", "dtype"))
+    ]
+    forward = [pair for pair in pairs if pair[1].get("pass") == "fwd"]
+    return max(forward or pairs, key=lambda pair: pair[0], default=None)
+
+
+def is_stale(root: Path, row: Row) -> bool:
+    """Whether the operator's sources are not those that the row was measured on."""
+    from ssm_tools.site.provenance import operator_hash
+
+    recorded = str(row.get("source_hash", ""))
+    return bool(recorded) and not operator_hash(root, str(row.get("op", ""))).startswith(recorded)
+
+
+def measurements(root: Path, name: str, words: Mapping[str, str]) -> str:
+    """Return the table of an operator's newest run."""
+    rows = last_run(read_rows(root, name))
+    if not rows:
+        return f'<p class="missing">{words["no_rows"]}</p>\n'
+    columns = [
+        key
+        for key in ("op", "pass", "shape", "dtype", "impl", "ms", "floor_ms", "peak_mib", "error")
+        if any(row.get(key) not in (None, "") for row in rows)
+    ]
+    head = "".join(f'<th scope="col">{escape(key)}</th>' for key in columns)
+    body = "".join(
+        f"<tr{_ours(row)}>"
+        + "".join(f"<td>{_shown(row.get(key))}</td>" for key in columns)
+        + "</tr>"
+        for row in rows
+    )
+    first = rows[0]
+    stale = f' <strong class="stale">{words["stale"]}</strong>' if is_stale(root, first) else ""
+    return (
+        '<figure class="measured"><div class="scroll" tabindex="0"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<figcaption>{words['provenance']}: {provenance(first)}{stale}</figcaption></figure>\n"
+    )
+
+
+def provenance(row: Row) -> str:
+    """Return device, versions, commit, date and command of a row, in one line."""
+    parts = [str(row.get(key, "")) for key in ("device", "date")]
+    parts += [f"{key} {row[key]}" for key in ("driver", "torch", "triton") if row.get(key)]
+    if row.get("commit"):
+        parts.append(f"commit {str(row['commit'])[:10]}")
+    shown = " · ".join(escape(part) for part in parts if part)
+    command = f" · <code>{escape(str(row['command']))}</code>" if row.get("command") else ""
+    return shown + command
+
+
+def _ours(row: Row) -> str:
+    return ' class="ours"' if row["impl"] == OURS else ""
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return escape(", ".join(f"{key} {item}" for key, item in value.items()))
+    if isinstance(value, list):
+        return escape(" × ".join(str(item) for item in value))
+    return escape(str(value))

@@ -1,0 +1,137 @@
+"""Pages of notes: the text rendered, with its card, its local graph and its backlinks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from ssm_tools.findings import Finding
+from ssm_tools.notes import Heading, Note, NoteId, rewrite
+from ssm_tools.notes.parse import plain_text
+from ssm_tools.site.card import CardWriter
+from ssm_tools.site.families import family_of
+from ssm_tools.site.fences import Fences
+from ssm_tools.site.foot import backlinks_html, local_graph
+from ssm_tools.site.links import LinkWriter
+from ssm_tools.site.markdown import Context, Rendered, render
+from ssm_tools.site.model import Page, Sources
+from ssm_tools.site.plain import plain_markdown
+
+EMBED_DEPTH = 4
+_FIRST_HEADING = re.compile(r"\s*#\s[^\n]*\n")
+
+
+class NotePages:
+    """Renders notes to pages; collects files that they need and findings in their formulas."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self.files: dict[str, bytes] = {}
+        self.findings: list[Finding] = []
+
+    def pages(self, language: str) -> Iterator[Page]:
+        """Yield the page of each note of a language."""
+        for note in self.sources.vault.notes.values():
+            if note.language == language:
+                yield self.page(note)
+
+    def page(self, note: Note) -> Page:
+        """Return the page of one note."""
+        address = self.sources.addresses[note.id]
+        rendered, files = self._render(note, address)
+        self.files |= files
+        self._faults(note, rendered)
+        concept = self.sources.concepts.get(note.concept)
+        card = CardWriter(self.sources, concept, note.language, address).html() if concept else ""
+        alternates = {
+            other.language: self.sources.addresses[other.id]
+            for other in self.sources.vault.translations(note).values()
+        }
+        return Page(
+            address=address,
+            language=note.language,
+            title=note.title,
+            html=rendered.html,
+            description=description_of(note),
+            toc=[item for item in rendered.toc if item.level > 1],
+            card=card,
+            foot=local_graph(self.sources, note) + backlinks_html(self.sources, note),
+            markdown=plain_markdown(self.sources, note),
+            note=note,
+            family=family_of(self.sources, note),
+            alternates=alternates,
+        )
+
+    def _render(self, note: Note, address: str) -> tuple[Rendered, dict[str, bytes]]:
+        writer = LinkWriter(self.sources, address, note.language)
+        fences = Fences(self.sources, note, address)
+        handlers = dict(fences.handlers) if self.sources.config.project else {}
+        handlers["ssm-embed"] = lambda info, _: self._embed(info, address, note, 1)
+        edits = [*writer.edits(note)]
+        text = rewrite(note.text, edits)
+        body = text[len(note.text[: note.body_start]) :]
+        context = Context(handlers, fences.equation if self.sources.config.project else None)
+        rendered = render(without_title(body, note), context)
+        return rendered, fences.files
+
+    def _embed(self, info: str, address: str, home: Note, depth: int) -> str:
+        """Another note, or a section or block of it, as a quotation with its origin."""
+        target, _, fragment = info.partition("#")
+        note = self.sources.vault.notes.get(NoteId(target))
+        if note is None or depth > EMBED_DEPTH or note.id == home.id:
+            return ""
+        start, end = _extent(note, fragment)
+        writer = LinkWriter(self.sources, address, note.language)
+        edits = [edit for edit in writer.edits(note) if edit[0] >= start and edit[1] <= end]
+        piece = rewrite(note.text[start:end], [(a - start, b - start, t) for a, b, t in edits])
+        fences = Fences(self.sources, note, address)
+        handlers = dict(fences.handlers) if self.sources.config.project else {}
+        handlers["ssm-embed"] = lambda inner, _: self._embed(inner, address, home, depth + 1)
+        html = render(piece, Context(handlers, ids=False)).html
+        self.files |= fences.files
+        url = writer.url(note.id, fragment)
+        return (
+            f'<blockquote class="embed" cite="{url}">{html}'
+            f'<footer><a href="{url}">{plain_text(note.title)}</a></footer></blockquote>\n'
+        )
+
+    def _faults(self, note: Note, rendered: Rendered) -> None:
+        prefix = self.sources.config.vault.name if self.sources.config.project else ""
+        for tex, error in rendered.faults:
+            at = max(note.text.find(tex), 0)
+            line, column = note.place(at + min(error.position, len(tex)))
+            path = (PurePosixPath(prefix) / note.id).as_posix()
+            message = f"formula cannot be read: {error}"
+            self.findings.append(Finding(path, line, column, "B002", message))
+
+
+def _extent(note: Note, fragment: str) -> tuple[int, int]:
+    """Offsets of the section or block with an id, of the whole text without one."""
+    if fragment.startswith("^"):
+        block = next((b for b in note.blocks if b.id == fragment[1:]), None)
+        return (block.start, block.end) if block else (note.body_start, len(note.text))
+    heading: Heading | None = next((h for h in note.headings if h.id == fragment), None)
+    if heading is not None:
+        return note.line_starts[heading.line - 1], heading.section_end
+    return note.body_start, len(note.text)
+
+
+def without_title(body: str, note: Note) -> str:
+    """Return the text without its first heading where that is the page's title."""
+    if note.headings and note.headings[0].level == 1:
+        return _FIRST_HEADING.sub("\n", body, count=1) if _FIRST_HEADING.match(body) else body
+    return body
+
+
+def description_of(note: Note) -> str:
+    """Return the front matter's description, else the first sentence of the text."""
+    given = note.front_matter.get("description")
+    if isinstance(given, str) and given.strip():
+        return given.strip()
+    body = _FIRST_HEADING.sub("", note.text[note.body_start :], count=1)
+    for paragraph in body.split("\n\n"):
+        words = paragraph.strip()
+        if words and words[0] not in "#`$|>!-*<:{":
+            return plain_text(words)[:200]
+    return ""

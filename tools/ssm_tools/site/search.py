@@ -1,0 +1,126 @@
+"""The search index of a language: stems of every word of its pages, made when the site is built.
+
+The browser has no stemmer. The index therefore carries every form met in the corpus with its stem;
+a form that was never met falls back to the stems that share its beginning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from functools import cache
+from html import unescape
+
+import snowballstemmer
+
+from ssm_tools.site.context import script_json
+from ssm_tools.site.model import Page, Sources
+
+WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
+_SKIPPED = re.compile(
+    r"<(annotation|pre|svg|script|style|figcaption)\b.*?</\1>|<math\b.*?</math>", re.DOTALL
+)
+_TAG = re.compile(r"<[^>]+>")
+_SECTION = re.compile(r'<h([2-4]) id="([^"]*)">(.*?)</h\1>', re.DOTALL)
+_SPACE = re.compile(r"\s+")
+TITLE, HEADING, BODY = 12, 5, 1
+SHOWN = 240
+
+
+def fold(word: str) -> str:
+    """Return a word as it is compared: small letters, е for ё."""
+    return word.casefold().replace("ё", "е")
+
+
+@cache
+def _stemmers() -> tuple[snowballstemmer.RussianStemmer, snowballstemmer.EnglishStemmer]:
+    return snowballstemmer.stemmer("russian"), snowballstemmer.stemmer("english")
+
+
+@cache
+def stem(word: str) -> str:
+    """Return the stem of a folded word in the language of its letters."""
+    russian, english = _stemmers()
+    chosen = russian if any("а" <= letter <= "я" for letter in word) else english
+    return str(chosen.stemWord(word))
+
+
+def words_of(text: str) -> list[str]:
+    """Return the folded words of a text; parts of hyphenated words count as well."""
+    found = []
+    for match in WORD.findall(text):
+        word = fold(match)
+        found.append(word)
+        if "-" in word:
+            found += word.split("-")
+    return found
+
+
+def text_of(html: str) -> str:
+    """Return what a reader reads of HTML, without code, formulas and drawings."""
+    return _SPACE.sub(" ", unescape(_TAG.sub(" ", _SKIPPED.sub(" ", html)))).strip()
+
+
+def sections(page: Page) -> list[tuple[str, str, str]]:
+    """Return the sections of a page: id, heading, text; the first has neither id nor heading."""
+    parts = _SECTION.split(page.html)
+    found = [("", "", text_of(parts[0]))]
+    for index in range(1, len(parts), 4):
+        _, identity, heading, body = parts[index : index + 4]
+        shown = text_of(heading.partition('<a class="headerlink"')[0])
+        found.append((unescape(identity), shown, text_of(body)))
+    return found
+
+
+def search_file(sources: Sources, language: str, pages: list[Page]) -> dict[str, bytes]:
+    """Return the index of a language as a script, which works from files as well."""
+    documents: list[list[object]] = []
+    postings: dict[str, dict[int, int]] = defaultdict(dict)
+    forms: dict[str, str] = {}
+    for page in pages:
+        if page.kind == "graph" or page.address.endswith(("/references.html",)):
+            continue
+        aliases = " ".join(page.note.aliases) if page.note else ""
+        for identity, heading, text in sections(page):
+            number = len(documents)
+            path = page.address.removeprefix(f"{language}/") if language else page.address
+            title = page.title if not heading else f"{page.title} › {heading}"
+            documents.append([path, identity, title, text[:SHOWN]])
+            named = f"{page.title} {aliases} {page.description}" if not heading else ""
+            weighted = ((named, TITLE), (heading, HEADING), (text, BODY))
+            for piece, weight in weighted:
+                for word in words_of(piece):
+                    root = forms.setdefault(word, stem(word))
+                    scores = postings[root]
+                    scores[number] = min(60, scores.get(number, 0) + weight)
+    data = {
+        "docs": documents,
+        "post": {root: _flat(scores) for root, scores in sorted(postings.items())},
+        "forms": {word: root for word, root in sorted(forms.items()) if word != root},
+        "same": synonyms(sources),
+    }
+    address = f"{language}/search-index.js".lstrip("/")
+    return {address: f"window.SSM_INDEX={script_json(data)};".encode()}
+
+
+def _flat(scores: dict[int, int]) -> list[int]:
+    """Numbers and scores by turns, the numbers as differences: short to write."""
+    flat, last = [], 0
+    for number in sorted(scores):
+        flat += [number - last, scores[number]]
+        last = number
+    return flat
+
+
+def synonyms(sources: Sources) -> dict[str, list[str]]:
+    """Return, for each term of the glossary as stems, what the other languages call it."""
+    same: dict[str, list[str]] = defaultdict(list)
+    for entry in sources.glossary:
+        given = entry.get("forms") or []
+        names = [entry.get("ru"), entry.get("en"), *(given if isinstance(given, list) else [given])]
+        keys = list(dict.fromkeys(
+            " ".join(stem(word) for word in words_of(str(name))) for name in names if name
+        ))  # fmt: skip
+        for key in keys:
+            same[key] += [other for other in keys if other != key and other not in same[key]]
+    return dict(sorted(same.items()))
