@@ -16,23 +16,18 @@ from ssm_tools.run.executor import (
     select,
     update_expectations,
 )
-from ssm_tools.run.recorded import check_recorded, replay
+from ssm_tools.run.recorded import check_recorded
 from ssm_tools.run.results import Output, Recorded, Result
 from ssm_tools.run.snippets import Cell, Options, Snippet, parse_options
 from ssm_tools.run.store import Fresh, NotRun, Stale, Store
 
 
-def lookup(root: Path, snippet: Snippet, store: Store | None = None) -> Fresh | Stale | NotRun:
+def lookup(root: Path, snippet: Snippet) -> Fresh | Stale | NotRun:
     """Return the result to show for a snippet, or why there is none that counts; runs nothing.
 
-    A GPU snippet shows what was recorded on a GPU once its interpreted form has run here. Pass
-    one `Store` for many lookups: it reads each file once.
+    For many snippets make one `Store` and ask it: it reads each file once.
     """
-    store = store or Store(root)
-    found = store.lookup(snippet)
-    if isinstance(found, Fresh) and snippet.options.device == "cuda":
-        return Fresh(replay(store, snippet) or found.result)
-    return found
+    return Store(root).lookup(snippet)
 
 
 __all__ = [

@@ -6,25 +6,18 @@ text and of every project file that it read, and where, when and how it ran.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ssm_tools.findings import Finding
-from ssm_tools.run.declared import FOLDER
 from ssm_tools.run.environment import SEED, versions
 from ssm_tools.run.results import Recorded, Result
 from ssm_tools.run.snippets import Snippet
-from ssm_tools.run.store import Store
-
-
-def recorded_path(root: Path, snippet: Snippet) -> Path:
-    """Return the file that holds a snippet's recorded result."""
-    return root / FOLDER / f"{snippet.id}.recorded.json"
+from ssm_tools.run.store import Store, text_hash
 
 
 def record(root: Path, snippet: Snippet, result: Result) -> Path:
@@ -40,25 +33,10 @@ def record(root: Path, snippet: Snippet, result: Result) -> Path:
         command=f"ssm-notes run --device cuda --record {snippet.id}",
     )
     data = {"text": text_hash(snippet)} | replace(result, recorded=provenance).to_json()
-    path = recorded_path(root, snippet)
+    path = Store(root).recorded_path(snippet)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return path
-
-
-def replay(store: Store, snippet: Snippet) -> Result | None:
-    """Return the recorded result, marked stale where its sources moved on; None without one."""
-    path = recorded_path(store.root, snippet)
-    if not path.is_file():
-        return None
-    data = json.loads(path.read_text(encoding="utf-8"))
-    result = Result.from_json(data)
-    if result.recorded is None:
-        return None
-    why = "its text changed" if data["text"] != text_hash(snippet) else ""
-    changed = store.changed(result)
-    why = why or (f"{changed} changed" if changed else "")
-    return replace(result, recorded=replace(result.recorded, stale=why))
 
 
 def check_recorded(root: Path, snippets: Iterable[Snippet]) -> Iterator[Finding]:
@@ -66,7 +44,7 @@ def check_recorded(root: Path, snippets: Iterable[Snippet]) -> Iterator[Finding]
     store = Store(root)
     for snippet in snippets:
         if snippet.options.device == "cuda":
-            result = replay(store, snippet)
+            result = store.recorded(snippet)
             hint = f"on a GPU: ssm-notes run --device cuda --record {snippet.id}"
             if result is None or result.recorded is None:
                 message = f"snippet {snippet.id} was never recorded"
@@ -74,12 +52,6 @@ def check_recorded(root: Path, snippets: Iterable[Snippet]) -> Iterator[Finding]
             elif result.recorded.stale:
                 message = f"the recording of {snippet.id} is stale: {result.recorded.stale}"
                 yield Finding(snippet.path, snippet.line, 1, "S016", message, hint)
-
-
-def text_hash(snippet: Snippet) -> str:
-    """Return the hash of what a snippet runs, wherever it runs."""
-    said = [[asdict(cell) for cell in snippet.cells], asdict(snippet.options)]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _gpu() -> tuple[str, str]:

@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ssm_tools.run.environment import environment_key
@@ -52,7 +52,35 @@ class Store:
     _digests: dict[str, str] = field(default_factory=dict)
 
     def lookup(self, snippet: Snippet) -> Fresh | Stale | NotRun:
-        """Return the valid result of a snippet, or why there is none."""
+        """Return the result to show for a snippet, or why there is none that counts.
+
+        A GPU snippet shows what was recorded on a GPU once its interpreted form has run here.
+        """
+        found = self._kept(snippet)
+        if isinstance(found, Fresh) and snippet.options.device == "cuda":
+            return Fresh(self.recorded(snippet) or found.result)
+        return found
+
+    def recorded(self, snippet: Snippet) -> Result | None:
+        """Return what a GPU recorded, marked stale where its sources moved on; None without it."""
+        path = self.recorded_path(snippet)
+        if not path.is_file():
+            return None
+        data = json.loads(path.read_text(encoding="utf-8"))
+        result = Result.from_json(data)
+        if result.recorded is None:
+            return None
+        changed = self.changed(result)
+        why = f"{changed} changed" if changed else ""
+        if data["text"] != text_hash(snippet):
+            why = "its text changed"
+        return replace(result, recorded=replace(result.recorded, stale=why))
+
+    def recorded_path(self, snippet: Snippet) -> Path:
+        """Return the committed file that holds a snippet's recorded result."""
+        return self.root / "docs" / "snippets" / f"{snippet.id}.recorded.json"
+
+    def _kept(self, snippet: Snippet) -> Fresh | Stale | NotRun:
         key = snippet_key(snippet)
         why = ""
         paths = sorted(self._folder(snippet).glob("*.json"), key=_age, reverse=True)
@@ -114,12 +142,13 @@ def snippet_key(snippet: Snippet) -> str:
 
     Lines count: a traceback and a figure's code may name them, and they are cheap to keep.
     """
-    said = [
-        [asdict(cell) for cell in snippet.cells],
-        asdict(snippet.options),
-        environment_key(),
-    ]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:24]
+    return hashlib.sha256(f"{text_hash(snippet)} {environment_key()}".encode()).hexdigest()[:24]
+
+
+def text_hash(snippet: Snippet) -> str:
+    """Return the hash of what a snippet runs, wherever it runs."""
+    said = [[asdict(cell) for cell in snippet.cells], asdict(snippet.options)]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _age(path: Path) -> float:
