@@ -85,25 +85,30 @@ def trapezoidal_chunked(
     """The same by Eq. (9) in chunks: O(l · chunk_size) time, in matrix products."""
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
-    x, B, C, dt, A, lam = (part.transpose(1, 2) for part in inputs)  # b h l …
+    l = inputs.x.shape[1]
+    q = min(chunk_size, l)
+    # Padding has Δ = 0: it neither decays the state nor writes to it.
+    x, B, C, dt, A, lam = (
+        F.pad(part.transpose(1, 2), (*[0] * (2 * part.ndim - 6), 0, -l % q)) for part in inputs
+    )
     gamma, lead = lam * dt, (1 - lam) * dt
     c = gamma + F.pad(lead[:, :, 1:], (0, 1))
     G = past.H + lead[:, :, 0, None, None] * (past.x.mT @ past.B)
-    ys = []
-    for start in range(0, x.shape[2], chunk_size):
-        place = slice(start, start + chunk_size)
-        log_L = segsum((dt * A)[:, :, place])
-        weight = log_L.exp() * c[:, :, None, place]
-        weight = torch.diagonal_scatter(weight, gamma[:, :, place], dim1=-2, dim2=-1)
-        x_q, B_q, C_q = x[:, :, place], B[:, :, place], C[:, :, place]
-        scores = torch.einsum("bhtrn,bhsjn->bhtrsj", C_q, B_q) * weight[:, :, :, None, :, None]
-        decay = (dt * A)[:, :, place].cumsum(dim=-1)
-        y = torch.einsum("bhtrsj,bhsjp->bhtrp", scores, x_q)
-        ys.append(y + decay.exp()[..., None, None] * torch.einsum("bhtrn,bhpn->bhtrp", C_q, G))
-        kept = (log_L[:, :, -1].exp() * c[:, :, place])[..., None, None]
-        G = decay[:, :, -1].exp()[..., None, None] * G
-        G = G + torch.einsum("bhsjp,bhsjn->bhpn", x_q * kept, B_q)  # (9)
-    return torch.cat(ys, dim=2).transpose(1, 2), G
+    x, B, C, a, c, gamma = (part.unflatten(2, (-1, q)) for part in (x, B, C, dt * A, c, gamma))
+    log_L = segsum(a)  # b h c t s
+    weight = torch.diagonal_scatter(log_L.exp() * c[..., None, :], gamma, dim1=-2, dim2=-1)
+    scores = torch.einsum("bhctrn,bhcsjn->bhctrsj", C, B) * weight[..., None, :, None]
+    y = torch.einsum("bhctrsj,bhcsjp->bhctrp", scores, x)
+    kept = (log_L[..., -1, :].exp() * c)[..., None, None]
+    writes = torch.einsum("bhcsjp,bhcsjn->bhcpn", x * kept, B)
+    decay = a.cumsum(dim=-1).exp()
+    starts = []
+    for chunk in range(a.shape[2]):
+        starts.append(G)
+        G = decay[:, :, chunk, -1, None, None] * G + writes[:, :, chunk]
+    seen = torch.einsum("bhctrn,bhcpn->bhctrp", C, torch.stack(starts, dim=2))
+    y = y + decay[..., None, None] * seen  # (9)
+    return y.flatten(2, 3)[:, :, :l].transpose(1, 2), G
 
 
 def turn(
