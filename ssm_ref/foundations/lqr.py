@@ -68,7 +68,7 @@ def solve_riccati(
         ahead = A.mT @ P @ forward  # (4)
         G, A = G + A @ torch.linalg.solve(W, G) @ A.mT, A @ forward
         P = P + (ahead + ahead.mT) / 2
-        if not bool(P.isfinite().all()):
+        if not bool(P.norm().isfinite()):  # squares overflow before P does
             break
         if ahead.norm() <= 10 * torch.finfo(P.dtype).eps * P.norm():
             return P

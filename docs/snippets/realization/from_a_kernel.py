@@ -11,7 +11,8 @@ system = ho_kalman(K, 2)
 print("eigenvalues:", torch.linalg.eigvals(system.A))
 print("0.9 e^(±0.5i) =", 0.9 * torch.exp(torch.tensor(0.5j, dtype=torch.complex128)))
 longer = markov_parameters(system, 200)
-true = 0.9 ** torch.arange(200.0) * torch.cos(0.5 * torch.arange(200.0))
+k = torch.arange(200, dtype=torch.float64)
+true = 0.9**k * torch.cos(0.5 * k)
 print(f"200 taps from 40: largest error {(longer[:, 0, 0] - true).abs().max():.0e}")
 
 # %% check
