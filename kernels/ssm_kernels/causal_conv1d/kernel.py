@@ -192,18 +192,18 @@ def causal_conv1d_bwd_kernel(
                     b_pre += b_w3 * b_x3
                 b_g = _silu_grad(b_g, b_pre)
             b_g = tl.where(p < L, b_g, 0.0)  # padding rows of x may make the slope a NaN
-            own = p < last
-            b_dw0 += tl.where(own, b_g * b_x0, 0.0)
-            b_db += tl.where(own, b_g, 0.0)
+            b_own = tl.where(p < last, b_g, 0.0)
+            b_dw0 += b_own * b_x0
+            b_db += b_own
             if K > 1:
-                b_dw1 += tl.where(own, b_g * b_x1, 0.0)
-                b_d1 += tl.where(place >= 1, b_w1 * b_g, 0.0)
+                b_dw1 += b_own * b_x1
+                b_d1 += b_w1 * (tl.where(place >= 1, b_g, 0.0) if MASKED else b_g)
             if K > 2:
-                b_dw2 += tl.where(own, b_g * b_x2, 0.0)
-                b_d2 += tl.where(place >= 2, b_w2 * b_g, 0.0)
+                b_dw2 += b_own * b_x2
+                b_d2 += b_w2 * (tl.where(place >= 2, b_g, 0.0) if MASKED else b_g)
             if K > 3:
-                b_dw3 += tl.where(own, b_g * b_x3, 0.0)
-                b_d3 += tl.where(place >= 3, b_w3 * b_g, 0.0)
+                b_dw3 += b_own * b_x3
+                b_d3 += b_w3 * (tl.where(place >= 3, b_g, 0.0) if MASKED else b_g)
             m_s = _on(o_d, D, (p - 3 >= first) & (p - 3 < last))
             tl.store(dx_ptr + (p - 3) * D + o_d, b_d3.to(dx_ptr.dtype.element_ty), mask=m_s)
             b_d3, b_d2, b_d1 = b_d2, b_d1, b_w0 * b_g

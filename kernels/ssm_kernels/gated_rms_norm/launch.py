@@ -123,5 +123,5 @@ def _blocks(width: int) -> tuple[dict[str, int], int]:
     if first < 64:  # too little for one warp to split
         first, rest = triton.next_power_of_2(width), 0
     second = triton.next_power_of_2(rest) if rest else 0
-    warps = min(16, max(1, first // 512))
+    warps = min(16, max(1, first // 1024))
     return {"BLOCK_1": first, "BLOCK_2": second}, warps

@@ -76,20 +76,21 @@ def _put_state(ptr, o_p, o_n, P, N, b_h):
 @triton.jit
 def _before(
     init_ptr, seg_ptr, decay_ptr, i_g, k, last, i_s, i_h, i_v, o_p, o_n,
-    H, V, P, N, INIT: tl.constexpr, REVERSE: tl.constexpr, BLOCK_P: tl.constexpr,
-    BLOCK_N: tl.constexpr,
+    H, V, P, N, INIT: tl.constexpr, REVERSE: tl.constexpr, SEGMENTED: tl.constexpr,
+    BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """The state with which segment i_g, the k-th of its sequence (of last + 1), is entered."""
     b_h = tl.zeros([BLOCK_P, BLOCK_N], tl.float32)
     if INIT:
         b_h += _state(init_ptr + (i_s * H + i_h) * P * N, o_p, o_n, P, N)
-    steps = last - k if REVERSE else k
-    for i in range(0, steps):
-        j = i_g - k + (last - i if REVERSE else i)
-        b_a = tl.load(decay_ptr + j.to(tl.int64) * H + i_h)
-        p = (j.to(tl.int64) * V + i_v) * BLOCK_P
-        o = tl.arange(0, BLOCK_P)
-        b_h = b_h * tl.exp2(b_a) + _state(seg_ptr + p * N, o, o_n, BLOCK_P, N)
+    if SEGMENTED:
+        steps = last - k if REVERSE else k
+        for i in range(0, steps):
+            j = i_g - k + (last - i if REVERSE else i)
+            b_a = tl.load(decay_ptr + j.to(tl.int64) * H + i_h)
+            p = (j.to(tl.int64) * V + i_v) * BLOCK_P
+            o = tl.arange(0, BLOCK_P)
+            b_h = b_h * tl.exp2(b_a) + _state(seg_ptr + p * N, o, o_n, BLOCK_P, N)
     return b_h
 
 
@@ -100,7 +101,7 @@ def ssd_walk_kernel(
     H: tl.constexpr, G: tl.constexpr, P: tl.constexpr, N: tl.constexpr, V: tl.constexpr,
     Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr, SOFTPLUS: tl.constexpr,
     BIAS: tl.constexpr, INIT: tl.constexpr, PACKED: tl.constexpr, REVERSE: tl.constexpr,
-    STORE: tl.constexpr, PRECISION: tl.constexpr,
+    STORE: tl.constexpr, SEGMENTED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """States of one slice over one segment. Grid: segments · slices of heads.
 
@@ -127,7 +128,7 @@ def ssd_walk_kernel(
     if STORE:
         b_h = _before(
             init_ptr, seg_ptr, decay_ptr, i_g, k.to(tl.int32), last, i_s, i_h, i_v, o_p, o_n,
-            H, V, P, N, INIT, REVERSE, BLOCK_P, BLOCK_N,
+            H, V, P, N, INIT, REVERSE, SEGMENTED, BLOCK_P, BLOCK_N,
         )  # fmt: skip
     b_sum = b_A * 0
     n_chunks = ((end - start + Q - 1) // Q).to(tl.int32)
@@ -171,7 +172,7 @@ def ssd_fwd_kernel(
     H: tl.constexpr, G: tl.constexpr, P: tl.constexpr, N: tl.constexpr, V: tl.constexpr,
     Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr, SOFTPLUS: tl.constexpr,
     BIAS: tl.constexpr, INIT: tl.constexpr, PACKED: tl.constexpr, SKIP: tl.constexpr,
-    PRECISION: tl.constexpr, STAGES: tl.constexpr,
+    SEGMENTED: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """y of one slice over one segment, and the sequence's last state. Grid: segments · slices."""
     i_v, i_g = tl.program_id(0) % V, tl.program_id(0) // V
@@ -189,7 +190,7 @@ def ssd_fwd_kernel(
     b_A = tl.load(A_ptr + i_h).to(tl.float32) * LOG2E
     b_h = _before(
         init_ptr, seg_ptr, decay_ptr, i_g, k.to(tl.int32), last, i_s, i_h, i_v, o_p, o_n,
-        H, V, P, N, INIT, False, BLOCK_P, BLOCK_N,
+        H, V, P, N, INIT, False, SEGMENTED, BLOCK_P, BLOCK_N,
     )  # fmt: skip
     if SKIP:
         b_D = tl.load(D_ptr + i_h * P + o_p, mask=o_p < P, other=0.0).to(tl.float32)

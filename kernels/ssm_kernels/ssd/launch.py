@@ -106,7 +106,8 @@ def forward(
         call.x, call.dt, call.A, call.B, call.C, call.D, call.dt_bias, call.init, own, decay,
         y, end, table, firsts, call.x.stride(0), call.dt.stride(0), call.B.stride(0),
         call.C.stride(0), plan.length, plan.segment, per, *call.limits,
-        **call.flags, INIT=call.init is not None, SKIP=D is not None, **FWD,
+        **call.flags, INIT=call.init is not None, SKIP=D is not None,
+        SEGMENTED=own is not None, **FWD,
     )  # fmt: skip
     return y, end
 
@@ -257,7 +258,7 @@ def _segments(
         x.stride(0), call.dt.stride(0), B.stride(0), plan.length, plan.segment,
         -(-plan.length // plan.segment), *call.limits,
         **constants, SOFTPLUS=call.softplus, BIAS=call.dt_bias is not None,
-        INIT=False, REVERSE=reverse, STORE=False, **WALK,
+        INIT=False, REVERSE=reverse, STORE=False, SEGMENTED=False, **WALK,
     )  # fmt: skip
     return own, decay
 
@@ -277,7 +278,8 @@ def _walk(
         x, call.dt, call.A, B, call.dt_bias, init, own, decay, states, end, table, firsts,
         x.stride(0), call.dt.stride(0), B.stride(0), plan.length, plan.segment,
         -(-plan.length // plan.segment), *call.limits,
-        **call.flags, INIT=init is not None, REVERSE=reverse, STORE=True, **WALK,
+        **call.flags, INIT=init is not None, REVERSE=reverse, STORE=True,
+        SEGMENTED=own is not None, **WALK,
     )  # fmt: skip
     return states, end
 

@@ -18,7 +18,7 @@ from ssm_ref.selective.selective_scan import selective_scan_step
 from ssm_ref.selective.ssd import ssd_step
 
 # State values of one program with few programs, and with many: H100, November 2026.
-TILE_FEW, TILE_MANY, MANY_PROGRAMS = 1024, 4096, 4096
+TILE_FEW, TILE_MANY, MANY_PROGRAMS = 512, 4096, 4096
 
 
 def state_update(
@@ -98,7 +98,7 @@ def update(
         *strides, 0 if gate is None else gate.stride(0), limits[0], limits[1],
         H=heads, G=g, P=p, N=n, TIED=tied, SOFTPLUS=softplus, HAS_D=D is not None,
         HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_INDEX=state_indices is not None,
-        BLOCK_P=block_p, BLOCK_N=block_n, num_warps=4 if block_p * block_n >= 1024 else 1,
+        BLOCK_P=block_p, BLOCK_N=block_n, num_warps=4 if block_p * block_n >= 512 else 1,
     )  # fmt: skip
     return y
 
