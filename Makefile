@@ -54,7 +54,7 @@ types: $(READY)
 
 contracts: $(READY)
 	@echo "== import contracts"
-	@$(BIN)/lint-imports --no-timings | tail -n 12
+	@$(BIN)/lint-imports | tail -n 12
 
 links: $(READY)
 	@echo "== notes, links and ties"
