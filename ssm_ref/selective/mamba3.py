@@ -97,10 +97,11 @@ def trapezoidal_chunked(
     x, B, C, a, c, gamma = (part.unflatten(2, (-1, q)) for part in (x, B, C, dt * A, c, gamma))
     log_L = segsum(a)  # b h c t s
     weight = torch.diagonal_scatter(log_L.exp() * c[..., None, :], gamma, dim1=-2, dim2=-1)
-    scores = torch.einsum("bhctrn,bhcsjn->bhctrsj", C, B) * weight[..., None, :, None]
-    y = torch.einsum("bhctrsj,bhcsjp->bhctrp", scores, x)
-    kept = (log_L[..., -1, :].exp() * c)[..., None, None]
-    writes = torch.einsum("bhcsjp,bhcsjn->bhcpn", x * kept, B)
+    x, B = x.transpose(-3, -2), B.transpose(-3, -2)  # b h c j s p, place last but one
+    scores = torch.einsum("bhctrn,bhcjsn->bhctrjs", C, B) * weight[..., None, None, :]
+    y = torch.einsum("bhctrjs,bhcjsp->bhctrp", scores, x)
+    kept = (log_L[..., -1, :].exp() * c)[:, :, :, None, :, None]
+    writes = torch.einsum("bhcjsp,bhcjsn->bhcpn", x * kept, B)
     decay = a.cumsum(dim=-1).exp()
     starts = []
     for chunk in range(a.shape[2]):
