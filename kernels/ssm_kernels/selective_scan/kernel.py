@@ -244,21 +244,29 @@ def scan_fwd_kernel(
         p_n = p_h
         p_a = a_ptr + o_d
         p_bc = bc_ptr + ((first_slot + i_t) * G + i_g) * N * (2 * T)
-        for _ in range(N):
-            b_A = tl.load(p_a, mask=m_d, other=0.0)
-            b_h = tl.load(p_n, mask=m_d, other=0.0)
-            b_B = tl.load(p_bc + o_t)
+        # What the next n needs is loaded before this n is computed: stores, which may alias as far
+        # as the compiler knows, keep it from doing so itself.
+        b_A1 = tl.load(p_a, mask=m_d, other=0.0)
+        b_h1 = tl.load(p_n, mask=m_d, other=0.0)
+        b_B1 = tl.load(p_bc + o_t)
+        b_C1 = tl.load(p_bc + T + o_t)
+        for n in range(N):
+            b_A, b_h, b_B, b_C = b_A1, b_h1, b_B1, b_C1
+            step = tl.where(n + 1 < N, 1, 0)
+            p_a += step * D
+            p_n += step * D
+            p_bc += step * 2 * T
+            b_A1 = tl.load(p_a, mask=m_d, other=0.0)
+            b_h1 = tl.load(p_n, mask=m_d, other=0.0)
+            b_B1 = tl.load(p_bc + o_t)
+            b_C1 = tl.load(p_bc + T + o_t)
             b_a = exp2(b_dt * b_A[None, :], FAST)  # (2)
             b_b = b_u * b_B[:, None]  # (3)
             _, b_hs, b_h = scan_rows(b_a, b_b, b_h[None, :], T, BLOCK_D)  # (4)
             if not ENDS_ONLY:
-                b_C = tl.load(p_bc + T + o_t)
                 b_y += b_hs * b_C[:, None]  # (5)
             tl.store(p_next, tl.reshape(b_h, (BLOCK_D,)), mask=m_d)
-            p_a += D
-            p_n += D
             p_next += D
-            p_bc += 2 * T
         if not ENDS_ONLY:
             if HAS_Z:
                 b_z = tl.load(z_ptr + (start + i_t * T) * ZS + o_z, mask=m, other=0.0).to(

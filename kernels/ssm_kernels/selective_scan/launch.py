@@ -24,7 +24,7 @@ TILE = 16
 FORWARD = {"BLOCK_D": 32, "num_warps": 1, "num_stages": 1}
 BACKWARD = {"BLOCK_D": 32, "num_warps": 1, "num_stages": 1, "BY_DOT": False}
 # Warps that fill the device; with fewer, sequences are cut into segments.
-FORWARD_WARPS, BACKWARD_WARPS = 900, 1800
+FORWARD_WARPS, BACKWARD_WARPS = 900, 4000
 
 
 @dataclass(frozen=True, slots=True)
