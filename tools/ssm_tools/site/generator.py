@@ -21,7 +21,7 @@ def run_generator(made: Assembly, language: str, staged: Path, out: Path) -> Non
 
     project = made.sources.config.root / "mkdocs.yml"
     if not made.sources.config.project or not project.is_file():
-        project = _default_config(staged / f"{language or 'all'}.yml", staged)
+        project = _default_config(staged.parent / f"mkdocs-{language or 'all'}.yml", staged)
     counter = _Warnings()
     logging.getLogger("mkdocs").addHandler(counter)
     config = load_config(str(project), site_dir=str(out / language), strict=False)

@@ -16,6 +16,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from ssm_tools.site.flowchart import flowchart
 from ssm_tools.site.rules import parser
 from ssm_tools.site.tex import TexError, convert
 
@@ -133,6 +134,8 @@ def _fence(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any
     if handler is not None:
         shown: str = handler(rest.strip(), token.content)
         return shown
+    if word == "mermaid" and (drawn := flowchart(token.content)):
+        return drawn
     return code(token.content, word)
 
 

@@ -1,0 +1,78 @@
+"""Markdown as pages, search words, names of pages: small rules that the whole site rests on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ssm_tools.site.context import script_json
+from ssm_tools.site.layout import place
+from ssm_tools.site.markdown import Context, render
+from ssm_tools.site.search import stem, words_of
+from ssm_tools.site.urls import page_path, relative, with_fragment
+from ssm_tools.site.verify import opened
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("## Зачем {#why}", '<h2 id="why">Зачем'),
+        ("## Ключ", '<h2 id="ключ">'),
+        ("a `$x$` b", "<code>$x$</code>"),
+        ("%%hidden%%shown", "<p>shown</p>"),
+        ("==lit==", "<mark>lit</mark>"),
+        ('!!! note "T"\n    body', '<p class="admonition-title">T</p>'),
+        ("> [!tip] T\n> body", '<div class="admonition tip">'),
+        ("Где:\n- a\n- b", "<li>a</li>"),
+        ("```nosuch\n<b>\n```", "&lt;b&gt;"),
+        ("[x](javascript:alert(1))", "[x](javascript:alert(1))"),
+    ],
+)
+def test_renders(text: str, holds: str) -> None:
+    assert holds in render(text).html
+
+
+def test_equation_numbers_link_to_code() -> None:
+    html = render("$$\nx \\tag{1}\n$$", Context(equation=lambda n: (f"#L{n}", "code"))).html
+    assert 'id="eq-1"' in html
+    assert '<a class="equation__number" href="#L1"' in html
+
+
+@pytest.mark.parametrize(
+    ("form", "met"),
+    [
+        ("дискретизацию", "дискретизация"),
+        ("матрицей", "матрица"),
+        ("свертка", "свёртки"),
+        ("states", "state"),
+    ],
+)
+def test_forms_share_a_stem(form: str, met: str) -> None:
+    assert stem(words_of(form)[0]) == stem(words_of(met)[0])
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [("a/b.md", "a/b.html"), ("README.md", "index.html"), ('q?"<.md', "q_.html")],
+)
+def test_page_paths(key: str, path: str) -> None:
+    assert page_path(key) == path
+
+
+def test_addresses_are_relative_and_quoted() -> None:
+    assert relative("ru/a b.html", "ru/x/c.html") == "../a%20b.html"
+    assert opened("../a%20b.html#%D1%8F", "ru/x/c.html") == ("ru/a b.html", "я")
+    assert with_fragment("a.html", "^b") == "a.html#^b"
+
+
+def test_script_data_cannot_close_its_element() -> None:
+    text = script_json({"title": "</script><script>alert(1)</script>"})
+    assert "<" not in text
+    assert json.loads(text)["title"].startswith("</script>")
+
+
+def test_places_are_the_same_each_time() -> None:
+    edges = [(0, 1), (1, 2)]
+    assert place(["a", "a", "b"], edges) == place(["a", "a", "b"], edges)
+    assert place([], []) == []
