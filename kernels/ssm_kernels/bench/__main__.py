@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     if not torch.cuda.is_available():
         print("the benchmark needs a CUDA device; none is visible", file=sys.stderr)
         return 2
-    place = provenance(args.commit)
+    place = provenance(args.commit, args.op)
     args.results.mkdir(parents=True, exist_ok=True)
     for op in args.op or CASES:
         with (args.results / f"{op}.jsonl").open("a", encoding="utf-8") as file:
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def provenance(commit: str | None) -> dict[str, Any]:
+def provenance(commit: str | None, ops: list[str]) -> dict[str, Any]:
     """What all rows of this run share, with the card's two ceilings measured now."""
     smi = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     git = ["git", "rev-parse", "HEAD"]
@@ -53,7 +53,7 @@ def provenance(commit: str | None) -> dict[str, Any]:
         "triton": installed("triton"),
         "commit": commit
         or subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip(),
-        "command": "python -m ssm_kernels.bench " + " ".join(sys.argv[1:]),
+        "command": " ".join(["python -m ssm_kernels.bench", *ops]),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "run": uuid.uuid4().hex[:12],
         "copy_tb_s": round(4 * src.numel() / copy_ms / 1e9, 3),
