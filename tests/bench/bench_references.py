@@ -6,12 +6,12 @@ growth of a process of its own. Run `make bench`, or this file with the name of 
 
 import argparse
 import gc
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from mambapy.mamba import MambaBlock as MambapyBlock
@@ -28,12 +28,15 @@ from ssm_ref.selective.selective_scan import (
     selective_scan_chunked,
 )
 
-WIDTH, BATCH, LENGTH = 256, 2, 1024
+WIDTH, BATCH, LENGTH = 128, 2, 512
 BLOCKS: dict[str, Callable[[], nn.Module]] = {
     "ssm_ref": lambda: Mamba(MambaConfig(d_model=WIDTH)),
     "mambapy": lambda: MambapyBlock(MambapyConfig(d_model=WIDTH, n_layers=1)),
     "transformers": lambda: MambaMixer(HfConfig(hidden_size=WIDTH, state_size=16), 0),
 }
+
+
+Scan = Callable[..., tuple[Tensor, Tensor]]
 
 
 def forward_backward(block: nn.Module, u: Tensor) -> None:
@@ -63,7 +66,7 @@ def blocks() -> None:
     u = torch.randn(BATCH, LENGTH, WIDTH)
     made = {name: make() for name, make in BLOCKS.items()}
     taken = medians(
-        {name: lambda b=block: forward_backward(b, u) for name, block in made.items()}, rounds=5
+        {name: lambda b=block: forward_backward(b, u) for name, block in made.items()}, rounds=3
     )
     peaks = {name: peak(name) for name in BLOCKS}
     for other in ("mambapy", "transformers"):
@@ -82,13 +85,21 @@ def peak(name: str) -> float:
 
 
 def print_peak(name: str) -> None:
-    u = torch.randn(BATCH, LENGTH, WIDTH)
+    u = torch.randn(4 * BATCH, LENGTH, WIDTH)
     block = BLOCKS[name]()
     forward_backward(block, u[:, :8])
     gc.collect()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     forward_backward(block, u)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(resident("VmHWM") - before)
+
+
+def resident(field: str) -> float:
+    """MiB of this process now (VmRSS) or at its peak (VmHWM)."""
+    status = Path("/proc/self/status").read_text()
+    row = next(row for row in status.splitlines() if row.startswith(field))
+    return int(row.split()[1]) / 1024
 
 
 def scans() -> None:
@@ -110,7 +121,7 @@ def scans() -> None:
             if grad:
                 y.sum().backward()
 
-        taken = medians({name: lambda s=s: run(s) for name, s in algorithms.items()}, rounds=5)
+        taken = medians({name: lambda s=s: run(s) for name, s in algorithms.items()}, rounds=3)
         loop = medians({"loop": lambda: run(selective_scan)}, rounds=1)["loop"]
         for name, seconds in taken.items():
             ratio = loop / seconds
