@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
-from html import escape
+from html import escape, unescape
 from itertools import groupby
 
 from ssm_tools.notes import Note, NoteId
 from ssm_tools.site.families import family_of, hue
 from ssm_tools.site.model import Sources
 from ssm_tools.site.strings import relation_title, strings
+from ssm_tools.site.tex import TexError, convert
 from ssm_tools.site.urls import relative, with_fragment
 
 SHOWN = 14  # neighbours in a local graph: more would not be read
 WIDTH, HEIGHT = 640, 300
+_FORMULA = re.compile(r"\$([^$]+)\$")
 
 
 def backlinks_html(sources: Sources, note: Note) -> str:
@@ -57,9 +60,16 @@ def backlinks_html(sources: Sources, note: Note) -> str:
 
 
 def _short(text: str, limit: int, *, end: bool = False) -> str:
-    if len(text) <= limit:
-        return escape(text)
-    return escape("…" + text[-limit:]) if end else escape(text[:limit] + "…")
+    if len(text) > limit:
+        text = "…" + text[-limit:] if end else text[:limit] + "…"
+    return _FORMULA.sub(_formula, escape(text, quote=False))
+
+
+def _formula(match: re.Match[str]) -> str:
+    try:
+        return convert(unescape(match.group(1))).mathml
+    except TexError:
+        return match.group()
 
 
 def neighbours(sources: Sources, note: Note) -> list[tuple[NoteId, str]]:

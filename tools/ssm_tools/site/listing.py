@@ -66,8 +66,7 @@ def listing(
         href = f"{whole}#L{number}" if whole else f"#L{number}"
         shown.append(
             f'<span class="row" id="{identity}">'
-            f'<a class="row__number" href="{escape(href)}" tabindex="-1" '
-            f'aria-hidden="true" data-n="{number}"></a>{row}\n</span>'
+            f'<a class="row__number" href="{escape(href)}" data-n="{number}"></a>{row}\n</span>'
         )
     return "".join(shown)
 

@@ -110,8 +110,8 @@ def _choice(sources: Sources, links: list[tuple[str, str, str]]) -> bytes:
         'return l.slice(0,2)}),h={ru:"ru",uk:"ru",be:"ru",kk:"ru"};'
         "for(var i=0;i<w.length;i++){var l=document.querySelector('a[hreflang=\"'+(h[w[i]]||w[i])"
         "+'\"]');if(l){location.replace(l.getAttribute('href'));break}}"
-        "if(i===w.length){location.replace(document.querySelector('a[hreflang=en],a[hreflang]')"
-        ".getAttribute('href'))}"
+        "if(i===w.length){location.replace((document.querySelector('a[hreflang=en]')"
+        "||document.querySelector('a[hreflang]')).getAttribute('href'))}"
     )
     rows = "".join(
         f'<p lang="{language}"><a href="{href}" hreflang="{language}">'

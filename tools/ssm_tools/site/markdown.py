@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -19,6 +20,8 @@ from pygments.util import ClassNotFound
 from ssm_tools.site.flowchart import flowchart
 from ssm_tools.site.rules import parser
 from ssm_tools.site.tex import TexError, convert
+
+_INKLESS = re.compile(r'<span class="(?:n|p|w|o|nn|x)">([^<]*)</span>')  # of no colour of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,4 +189,5 @@ def highlighted(text: str, language: str) -> str:
         return escape(text, quote=False)
     if lexer.name == "Text only":
         return escape(text, quote=False)
-    return str(highlight(text, lexer, HtmlFormatter(nowrap=True))).rstrip("\n")
+    marked = str(highlight(text, lexer, HtmlFormatter(nowrap=True))).rstrip("\n")
+    return _INKLESS.sub(r"\1", marked)

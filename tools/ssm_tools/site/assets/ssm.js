@@ -31,7 +31,7 @@
   const spots = $$(".toc a").map(a => [a, document.getElementById(decodeURIComponent(a.hash.slice(1)))]).filter(p => p[1]);
   let here = "";
   const spy = () => {
-    const line = 120;
+    const line = 160;
     let last = null;
     for (const pair of spots) if (pair[1].getBoundingClientRect().top < line) last = pair;
     for (const [a] of spots) a.classList.toggle("here", last !== null && a === last[0]);
