@@ -63,10 +63,9 @@ def listing(
         identity = line_id(stretch.path, number) if whole else f"L{number}"
         if back is not None:
             row = _EQUATION.sub(lambda match: _to_equation(match, back), row)
-        href = f"{whole}#L{number}" if whole else f"#L{number}"
         shown.append(
             f'<span class="row" id="{identity}">'
-            f'<a class="row__number" href="{escape(href)}" data-n="{number}"></a>{row}\n</span>'
+            f'<a class="row__number" href="#{identity}" data-n="{number}"></a>{row}\n</span>'
         )
     return "".join(shown)
 
