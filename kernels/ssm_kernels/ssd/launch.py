@@ -18,7 +18,7 @@ from ssm_kernels.ssd.plan import Plan
 FWD = {"num_warps": 4, "STAGES": 2}
 WALK, CHUNK, GROUP = (
     {"num_warps": 4, "num_stages": 2},
-    {"num_warps": 8, "num_stages": 2},
+    {"num_warps": 8, "num_stages": 1},
     {"num_warps": 4, "num_stages": 2},
 )
 NARROW_STAGES = 1  # float32 tiles fill twice the shared memory

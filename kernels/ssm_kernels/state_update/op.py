@@ -98,7 +98,7 @@ def update(
         *strides, 0 if gate is None else gate.stride(0), limits[0], limits[1],
         H=heads, G=g, P=p, N=n, TIED=tied, SOFTPLUS=softplus, HAS_D=D is not None,
         HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_INDEX=state_indices is not None,
-        BLOCK_P=block_p, BLOCK_N=block_n, num_warps=4 if block_p * block_n >= 512 else 1,
+        BLOCK_P=block_p, BLOCK_N=block_n, num_warps=4 if block_p * block_n >= 1024 else 1,
     )  # fmt: skip
     return y
 
