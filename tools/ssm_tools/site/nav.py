@@ -59,8 +59,11 @@ class Navigation:
         rows = "".join(
             f'<li><a href="{escape(relative(self.sources.addresses[note.id], folder + "/x"))}">'
             f"{escape(note.title)}</a></li>"
-            for note in self.families[family]
+            for note in self.families[family][:WHOLE]
         )
+        if len(self.families[family]) > WHOLE:
+            topics = relative(self.sources.generated("topics", self.language), folder + "/x")
+            rows = f'<li><a href="{escape(topics)}#{escape(family)}">{self.words["all"]}</a></li>'
         return f"<summary>{escape(title)}</summary><ul>{rows}</ul></details>"
 
     def _make_top(self, folder: str) -> str:
