@@ -15,7 +15,6 @@ Sources: Blelloch, Prefix Sums and Their Applications, CMU-CS-90-190, 1990; Hill
 Data Parallel Algorithms, 1986; Martin and Cundy, arXiv 1709.04057.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -223,7 +222,7 @@ def _chunked_states(a: Tensor, u: Tensor) -> Tensor:
     scan over chunks turns these into true starting states; a second walk writes all states.
     """
     l = u.shape[1]
-    c = math.isqrt(l)
+    c = int(l**0.5)  # isqrt cannot be traced at a symbolic l
     q = l // c
     body = c * q
     h = torch.empty_like(u, memory_format=torch.contiguous_format)

@@ -5,7 +5,6 @@ Both take x and dt (b, l, g, p), A (g, p, n), B and C (b, l, g, n) and the first
 Equation numbers are those of `ssm_ref.selective.selective_scan`.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -88,7 +87,7 @@ def chunked_scan_core(
 def _chunk_size(l: int, state_size: int) -> int:
     """Few steps in all, 2 l / c + c for c chunks, while a step's operands fit a cache."""
     most = max(1, STEP_SIZE // max(1, state_size))
-    chunks = min(math.isqrt(2 * l) + 1, most)
+    chunks = min(int((2 * l) ** 0.5) + 1, most)  # isqrt cannot be traced at a symbolic l
     # One chunk walks the sequence once, several walk it twice: two would gain nothing.
     return l if chunks < 4 else -(-l // chunks)
 
