@@ -82,8 +82,10 @@ def test_time_is_linear(name: str) -> None:
         parse_note(data, NoteId("a.md"), "", Path("a.md"))
         return time.process_time() - start
 
-    small = min(seconds(2000) for _ in range(3))
-    assert seconds(16000) < 8 * 3 * small + 0.2
+    def best(count: int) -> float:  # a busy machine and a collection only add time
+        return min(seconds(count) for _ in range(3))
+
+    assert best(16000) < 8 * 3 * best(2000) + 0.2
 
 
 def test_a_large_note_is_not_read(tmp_path: Path) -> None:
