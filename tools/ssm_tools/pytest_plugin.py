@@ -20,7 +20,7 @@ from ssm_tools.concepts.sources import source_hash
 WORST = ("passed", "xpassed", "xfailed", "skipped", "failed")
 
 
-@dataclass
+@dataclass(eq=False)
 class OutcomeKeeper:
     """Collects the phases of every test into one outcome each."""
 
