@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from ssm_kernels.bench.row import source_hash
+from ssm_tools.concepts import Paper
 from ssm_tools.site.context import script_json
 from ssm_tools.site.layout import place
 from ssm_tools.site.markdown import Context, render
+from ssm_tools.site.provenance import operator_hash
+from ssm_tools.site.quotes import without_marks
 from ssm_tools.site.search import stem, words_of
 from ssm_tools.site.urls import page_path, relative, with_fragment
 from ssm_tools.site.verify import opened
@@ -76,3 +81,29 @@ def test_places_are_the_same_each_time() -> None:
     edges = [(0, 1), (1, 2)]
     assert place(["a", "a", "b"], edges) == place(["a", "a", "b"], edges)
     assert place([], []) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("One: claim:a Two: claim:b/c-d", "One. Two."),
+        ("claim:a The rest", " The rest"),
+        ("A, claim:a, claim:b.", "A."),
+        ("(see gu2023mamba); @gu2023mamba", "(see Gu & Dao, 2023); Gu & Dao, 2023"),
+        ("no2020work stays, as a claim: of two", "no2020work stays, as a claim: of two"),
+    ],
+)
+def test_quotes_show_no_marks(text: str, shown: str) -> None:
+    paper = Paper("gu2023mamba", "Mamba", ("Albert Gu", "Tri Dao"), "arXiv", 2023, "")
+    assert without_marks(text, {"gu2023mamba": paper}, "en") == shown
+
+
+def test_rows_are_fresh_while_the_measured_sources_stand(tmp_path: Path) -> None:
+    folder = tmp_path / "kernels/ssm_kernels/op"
+    folder.mkdir(parents=True)
+    (folder / "kernel.py").write_text("x = 1\n", encoding="utf-8")
+    (folder / "op.py").write_text("y = 1\n", encoding="utf-8")
+    recorded = source_hash(folder)
+    assert operator_hash(tmp_path, "op") == recorded
+    (folder / "op.py").write_text("y = 2\n", encoding="utf-8")
+    assert operator_hash(tmp_path, "op") != recorded

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
-from html import escape, unescape
+from html import escape
 from itertools import groupby
 
 from ssm_tools.notes import Note, NoteId
 from ssm_tools.site.families import family_of, hue
 from ssm_tools.site.model import Sources
+from ssm_tools.site.quotes import quote, without_marks
 from ssm_tools.site.strings import relation_title, strings
-from ssm_tools.site.tex import TexError, convert
 from ssm_tools.site.urls import relative, with_fragment
 
 SHOWN = 14  # neighbours in a local graph: more would not be read
 WIDTH, HEIGHT = 640, 300
-_FORMULA = re.compile(r"\$([^$]+)\$")
 
 
 def backlinks_html(sources: Sources, note: Note) -> str:
@@ -40,13 +38,16 @@ def backlinks_html(sources: Sources, note: Note) -> str:
             fragment = link.heading.id if link.heading else ""
             section = link.heading.text if link.heading and link.heading.level > 1 else ""
             kind = escape(relation_title(link.relation, tongue))
+            before, after = (
+                without_marks(text, sources.papers, tongue) for text in (link.before, link.after)
+            )
             where = escape(section or other.title)
             href = escape(with_fragment(page, fragment))
             rows.append(
                 f'<li><span class="backlink__where"><a href="{href}">{where}</a> '
                 f'<span class="backlink__kind">{kind}</span></span>'
-                f"<q>{_short(link.before, 140, end=True)}<mark>{escape(link.shown)}</mark>"
-                f"{_short(link.after, 140)}</q></li>"
+                f"<q>{quote(before, 140, end=True)}<mark>{escape(link.shown)}</mark>"
+                f"{quote(after, 140)}</q></li>"
             )
         parts.append(
             f'<li><a class="backlink__page" href="{escape(page)}">{escape(other.title)}</a>'
@@ -57,19 +58,6 @@ def backlinks_html(sources: Sources, note: Note) -> str:
         f'<section class="backlinks"><h2 id="backlinks">{title}</h2>'
         f"<ul>{''.join(parts)}</ul></section>"
     )
-
-
-def _short(text: str, limit: int, *, end: bool = False) -> str:
-    if len(text) > limit:
-        text = "…" + text[-limit:] if end else text[:limit] + "…"
-    return _FORMULA.sub(_formula, escape(text, quote=False))
-
-
-def _formula(match: re.Match[str]) -> str:
-    try:
-        return convert(unescape(match.group(1))).mathml
-    except TexError:
-        return match.group()
 
 
 def neighbours(sources: Sources, note: Note) -> list[tuple[NoteId, str]]:

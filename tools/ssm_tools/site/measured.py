@@ -59,7 +59,7 @@ def is_stale(root: Path, row: Row) -> bool:
     from ssm_tools.site.provenance import operator_hash
 
     recorded = str(row.get("source_hash", ""))
-    return bool(recorded) and not operator_hash(root, str(row.get("op", ""))).startswith(recorded)
+    return bool(recorded) and operator_hash(root, str(row.get("op", ""))) != recorded
 
 
 def measurements(root: Path, name: str, words: Mapping[str, str]) -> str:
