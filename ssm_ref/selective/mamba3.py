@@ -86,7 +86,8 @@ def trapezoidal_chunked(
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
     l = inputs.x.shape[1]
-    q = min(chunk_size, l)
+    # At a symbolic length a compiled graph takes wrong strides for a chunk of symbolic size.
+    q = chunk_size if torch.compiler.is_compiling() else min(chunk_size, l)
     # Padding has Δ = 0: it neither decays the state nor writes to it.
     x, B, C, dt, A, lam = (
         F.pad(part.transpose(1, 2), (*[0] * (2 * part.ndim - 6), 0, -l % q)) for part in inputs
