@@ -31,6 +31,15 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args))
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "ssm_tools":
+            raise
+        print(
+            f"ssm-notes: the documentation tools are not installed ({error.name} is missing): "
+            "pip install 'ssm-knowledge-base[docs]'",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("ssm-notes: interrupted", file=sys.stderr)
         return 130
