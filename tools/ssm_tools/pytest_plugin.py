@@ -1,7 +1,8 @@
 """pytest plugin: keeps the outcome of every test in build/tests.json, for the tree that it ran on.
 
 Load it by `-p ssm_tools.pytest_plugin`. A run of some of the tests adds to what is known about
-the same sources; an edit to any of them begins anew.
+the same sources; an edit to any of them begins anew. Only a run of all of `tests` can tell that a
+test did not run.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +28,7 @@ class OutcomeKeeper:
 
     root: Path
     before: str
+    whole: bool
     tests: dict[str, dict[str, object]] = field(default_factory=dict)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -42,15 +45,17 @@ class OutcomeKeeper:
         if not self.tests or source_hash(self.root) != self.before:
             return
         last = read_report(self.root)
-        known = last.tests if last is not None and last.source_hash == self.before else {}
+        known: Mapping[str, object] = {}
+        whole = self.whole
+        if last is not None and last.source_hash == self.before:
+            known, whole = last.tests, whole or last.whole
         path = self.root / PATH
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False
         ) as file:
-            json.dump(
-                {"source_hash": self.before, "tests": {**known, **self.tests}}, file, indent=0
-            )
+            tests = {**known, **self.tests}
+            json.dump({"source_hash": self.before, "whole": whole, "tests": tests}, file, indent=0)
         os.replace(file.name, path)
 
 
@@ -58,4 +63,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep outcomes in the process that sees all reports: not in the workers of xdist."""
     root = config.rootpath
     if not hasattr(config, "workerinput") and (root / "docs").is_dir():
-        config.pluginmanager.register(OutcomeKeeper(root, source_hash(root)), "ssm-outcomes")
+        keeper = OutcomeKeeper(root, source_hash(root), _runs_all(config))
+        config.pluginmanager.register(keeper, "ssm-outcomes")
+
+
+def _runs_all(config: pytest.Config) -> bool:
+    """Whether the command line names the whole of `tests` and takes nothing out by name."""
+    asked = {(config.invocation_params.dir / arg).resolve() for arg in config.args}
+    chosen = config.option.keyword or getattr(config.option, "lf", False)
+    return config.rootpath / "tests" in asked and not chosen

@@ -74,3 +74,21 @@ def test_outcomes(workers: list[str], make_project: MakeProject) -> None:
     assert report.state("tests/test_c.py") == TieState()
     (root / "tests" / "test_b.py").write_text("")
     assert current_report(root) is None
+
+
+def test_only_a_whole_run_can_tell_what_did_not_run(make_project: MakeProject) -> None:
+    root = make_project(
+        {"docs/index.md": "", "tests/test_a.py": "def test_a(): pass\n", "tests/test_b.py": ""}
+    )
+    plain = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(root)]
+    plain += ["-p", "ssm_tools.pytest_plugin"]
+    for selection, whole in (
+        (["tests/test_a.py"], False),
+        (["tests", "-k", "a"], False),
+        (["tests"], True),
+        (["tests/test_a.py"], True),
+    ):
+        subprocess.run([*plain, *selection], cwd=root, check=True, stdout=subprocess.DEVNULL)
+        report = current_report(root)
+        assert report is not None
+        assert report.whole is whole

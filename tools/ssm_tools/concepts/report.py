@@ -32,12 +32,13 @@ class TieState:
 
 @dataclass(frozen=True, slots=True)
 class TestReport:
-    """Outcomes by node id, and the hash of the sources they are about."""
+    """Outcomes by node id, the hash of the sources they are about, and whether all tests ran."""
 
     __test__ = False
 
     source_hash: str
     tests: Mapping[str, Mapping[str, object]]
+    whole: bool
 
     def state(self, tie: str) -> TieState:
         """Return how the cases of a tie did: a file, a class, a test or one case."""
@@ -57,7 +58,7 @@ def read_report(root: Path) -> TestReport | None:
     if not path.is_file():
         return None
     data = json.loads(path.read_text(encoding="utf-8"))
-    return TestReport(data["source_hash"], data["tests"])
+    return TestReport(data["source_hash"], data["tests"], data.get("whole", False))
 
 
 def current_report(root: Path) -> TestReport | None:
