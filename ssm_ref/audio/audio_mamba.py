@@ -56,7 +56,7 @@ class AudioMambaConfig:
     def __post_init__(self) -> None:
         if self.std <= 0:
             raise ValueError(f"std must be positive; got {self.std}")
-        self.picture  # noqa: B018 - its own checks speak of the same sizes
+        _ = self.picture  # whose own checks speak of the same sizes
 
     @classmethod
     def published(cls, size: str, **changes: Any) -> "AudioMambaConfig":

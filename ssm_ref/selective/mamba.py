@@ -27,6 +27,7 @@ from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.causal_conv1d import causal_conv1d, causal_conv1d_step
 from ssm_ref.selective.selective_scan import selective_scan_chunked, selective_scan_step
+from ssm_ref.selective.step_size import draw_dt_bias
 
 Operator = Callable[..., tuple[Tensor, Tensor]]
 
@@ -131,9 +132,7 @@ class Mamba(nn.Module):
         if self.conv_bias is not None:
             nn.init.uniform_(self.conv_bias, -bound, bound)
         nn.init.uniform_(self.dt_proj.weight, -(cfg.rank**-0.5), cfg.rank**-0.5)
-        low, high = math.log(cfg.dt_min), math.log(cfg.dt_max)
-        dt = torch.empty_like(self.dt_bias).uniform_(low, high).exp().clamp(min=cfg.dt_floor)
-        self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of this is dt
+        draw_dt_bias(self.dt_bias, dt_min=cfg.dt_min, dt_max=cfg.dt_max, dt_floor=cfg.dt_floor)
         self.A_log.copy_(
             torch.arange(1, cfg.d_state + 1).to(self.A_log).log().expand_as(self.A_log)
         )

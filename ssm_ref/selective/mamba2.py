@@ -30,6 +30,7 @@ from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.selective.causal_conv1d import causal_conv1d, causal_conv1d_step
 from ssm_ref.selective.gated_rms_norm import GatedRMSNorm, gated_rms_norm
 from ssm_ref.selective.ssd import ssd_chunked, ssd_step
+from ssm_ref.selective.step_size import draw_dt_bias
 
 Operator = Callable[..., tuple[Tensor, Tensor]]
 
@@ -138,9 +139,7 @@ class Mamba2(nn.Module):
         nn.init.uniform_(self.conv_weight, -bound, bound)
         if self.conv_bias is not None:
             nn.init.uniform_(self.conv_bias, -bound, bound)
-        low, high = math.log(cfg.dt_min), math.log(cfg.dt_max)
-        dt = torch.empty_like(self.dt_bias).uniform_(low, high).exp().clamp(min=cfg.dt_floor)
-        self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of this is dt
+        draw_dt_bias(self.dt_bias, dt_min=cfg.dt_min, dt_max=cfg.dt_max, dt_floor=cfg.dt_floor)
         self.A_log.copy_(torch.empty_like(self.A_log).uniform_(*cfg.A_range).log())
         nn.init.ones_(self.D)
 

@@ -39,6 +39,7 @@ from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dt
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.ssd import segsum
+from ssm_ref.selective.step_size import draw_dt_bias
 
 
 class Inputs(NamedTuple):
@@ -223,9 +224,8 @@ class Mamba3(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Δ log-uniform in dt_min … dt_max; everything else is set where it is made."""
-        low, high = math.log(self.cfg.dt_min), math.log(self.cfg.dt_max)
-        dt = torch.empty_like(self.dt_bias).uniform_(low, high).exp().clamp(min=self.cfg.dt_floor)
-        self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of this is dt
+        cfg = self.cfg
+        draw_dt_bias(self.dt_bias, dt_min=cfg.dt_min, dt_max=cfg.dt_max, dt_floor=cfg.dt_floor)
 
     def forward(self, u: Float[Tensor, "b l m"]) -> Float[Tensor, "b l m"]:
         """The block from an empty past."""

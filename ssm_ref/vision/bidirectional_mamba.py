@@ -29,6 +29,7 @@ from ssm_ref.expect import expect_sequence, state_dtype
 from ssm_ref.selective.causal_conv1d import causal_conv1d
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
+from ssm_ref.selective.step_size import draw_dt_bias
 
 Sharing = Literal["separate", "shared"]
 
@@ -146,7 +147,5 @@ def _initial_dt_proj(cfg: BidirectionalMambaConfig) -> nn.Linear:
     proj = nn.Linear(cfg.dt_rank, cfg.d_inner)
     with torch.no_grad():
         nn.init.uniform_(proj.weight, -(cfg.dt_rank**-0.5), cfg.dt_rank**-0.5)
-        low, high = math.log(1e-3), math.log(1e-1)
-        dt = (torch.rand(cfg.d_inner) * (high - low) + low).exp().clamp_min(1e-4)
-        proj.bias.copy_(dt + (-torch.expm1(-dt)).log())
+    draw_dt_bias(proj.bias)
     return proj
