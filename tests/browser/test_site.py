@@ -103,6 +103,13 @@ def test_preview_by_keyboard(page: Any, site: Path) -> None:
     assert page.locator(".preview").count() == 0
 
 
+def test_code_starts_at_the_left(page: Any, site: Path) -> None:
+    page.goto((site / PAGE).as_uri())
+    aligned = page.locator("pre").evaluate_all("all => all.map(e => getComputedStyle(e).textAlign)")
+    assert aligned
+    assert set(aligned) <= {"start", "left"}
+
+
 def test_switch_keeps_page_and_section(page: Any, site: Path) -> None:
     page.goto((site / PAGE).as_uri() + "#code")
     page.wait_for_timeout(200)
