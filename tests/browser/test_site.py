@@ -89,9 +89,9 @@ def test_search_closes_with_escape(page: Any, site: Path) -> None:
     page.goto((site / "en/index.html").as_uri())
     for key in ("s", "f"):
         page.keyboard.press(key)
-        assert page.locator("dialog.search").is_visible()
+        page.locator("dialog.search").wait_for(state="visible")
         page.keyboard.press("Escape")
-        assert not page.locator("dialog.search").is_visible()
+        page.locator("dialog.search").wait_for(state="hidden")
 
 
 def test_preview_by_keyboard(page: Any, site: Path) -> None:
