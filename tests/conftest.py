@@ -1,8 +1,11 @@
-"""For all tests: kernels are interpreted where there is no GPU, and torch runs on one thread."""
+"""For all tests: the same random numbers in any order, kernels interpreted where there is no GPU,
+and torch on one thread."""
 
 from __future__ import annotations
 
 import os
+import random
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from textwrap import dedent
@@ -15,6 +18,16 @@ if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 MakeProject = Callable[[Mapping[str, str]], Path]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Start every test from one seed: what it draws does not hang on the tests before it."""
+    random.seed(0)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture

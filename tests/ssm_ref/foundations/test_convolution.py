@@ -86,10 +86,12 @@ def test_kernel_of_any_length(k: int) -> None:
 
 
 def test_without_padding_the_end_wraps_round_to_the_start() -> None:
-    u, K = torch.randn(1, 64, 1, dtype=F64), torch.rand(1, 64, dtype=F64)
+    # Ones: the first outputs, which should be small, get the whole kernel's tail instead.
+    u, K = torch.ones(1, 64, 1, dtype=F64), torch.ones(1, 64, dtype=F64)
     want = direct_convolution(u, K)
     wrapped = cyclic_convolution(u, K, 64)
     assert (wrapped - want).norm() > 0.5 * want.norm()
+    torch.testing.assert_close(wrapped, torch.full_like(u, 64.0))
     torch.testing.assert_close(cyclic_convolution(u, K, 127)[:, :64], want)
 
 
