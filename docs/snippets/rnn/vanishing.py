@@ -1,4 +1,5 @@
 # %% setup
+import matplotlib.pyplot as plt
 import torch
 
 from ssm_ref.recurrent.rnn import RNN
@@ -6,15 +7,23 @@ from ssm_ref.recurrent.rnn import RNN
 torch.manual_seed(0)
 
 # %% shown
-norms = {}
+steps, d = 50, 32
+fig, ax = plt.subplots(figsize=(6.5, 3))
 for scale in (0.5, 0.9, 1.5):
-    layer = RNN(4, 32)
+    layer = RNN(4, d)
     with torch.no_grad():  # U = scale × an orthogonal matrix
-        layer.weight_hh.copy_(scale * torch.linalg.qr(torch.randn(32, 32))[0])
-    h = torch.zeros(1, 32, requires_grad=True)
-    layer.prefill(0.1 * torch.randn(1, 50, 4), h)[1].sum().backward()
-    norms[scale] = h.grad.norm().item()
-    print(f"U = {scale} · Q: gradient of h_50 with respect to h_0 has norm {norms[scale]:.1e}")
+        layer.weight_hh.copy_(scale * torch.linalg.qr(torch.randn(d, d))[0])
+        y = layer(0.1 * torch.randn(1, steps, 4))[0]
+        J, norms = torch.eye(d), [1.0]
+        for h in y:
+            J = (1 - h**2)[:, None] * layer.weight_hh @ J  # Eq. (2), k times
+            norms.append(torch.linalg.matrix_norm(J, ord=2).item())
+    (line,) = ax.semilogy(norms, label=f"U = {scale} · Q")
+    ax.semilogy([scale**k for k in range(steps + 1)], ":", color=line.get_color())
+    print(f"U = {scale} · Q: gradient through {steps} steps has norm {norms[-1]:.1e}")
+ax.set(xlabel="steps back", ylabel="norm of the gradient", ylim=(1e-16, 1e3))
+ax.legend(title="dotted: scale to the power k")
+fig.tight_layout()
 
 # %% check
-assert norms[0.5] < norms[0.9] < 1
+assert norms[-1] < 1.5**steps
