@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes at a time")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run")
     parser.add_argument("--record", action="store_true", help="keep what the GPU shows, to commit")
+    parser.add_argument("--commit", default="", help="commit of the tree, where git is absent")
     parser.add_argument("--release", action="store_true", help="fail on stale GPU recordings")
     parser.add_argument("--root", type=Path, default=Path(), help="the project; default: here")
 
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         for path, changed in update_expectations(root, failures).items():
             print(f"rewrote {len(changed)} expectation(s) in {path}; run again to check")
     if args.record:
-        _record(root, outcomes)
+        _record(root, outcomes, args.commit)
     stale = list(check_recorded(root, declared(root))) if args.release else []
     for finding in stale:
         print(finding)
@@ -75,12 +76,12 @@ def _report(outcome: Outcome) -> None:
         print(outcome.excerpt)
 
 
-def _record(root: Path, outcomes: Sequence[Outcome]) -> None:
+def _record(root: Path, outcomes: Sequence[Outcome], commit: str) -> None:
     from ssm_tools.run.recorded import record
 
     for outcome in outcomes:
         if outcome.result is not None:
-            path = record(root, outcome.snippet, outcome.result)
+            path = record(root, outcome.snippet, outcome.result, commit)
             print(f"recorded {path.relative_to(root).as_posix()}")
 
 

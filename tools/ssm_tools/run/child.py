@@ -48,11 +48,17 @@ def run_job(job: dict[str, Any], progress: Any, pipe: int) -> None:
         "problem": session.problem,
         "dependencies": sorted(box.dependencies(before)),
         "seconds": time.perf_counter() - start,
+        "on_gpu": _used_gpu(),
     }
     data = json.dumps(report).encode()
     while data:
         data = data[os.write(pipe, data) :]
     os._exit(0)
+
+
+def _used_gpu() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_initialized())
 
 
 def _prepare(job: dict[str, Any]) -> dict[str, int]:

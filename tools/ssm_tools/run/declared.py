@@ -11,10 +11,13 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ssm_tools.findings import Finding
-from ssm_tools.notes import Fence, Note, Vault, load_vault
 from ssm_tools.run.snippets import Cell, OptionError, Options, Snippet, parse_file, parse_options
+
+if TYPE_CHECKING:
+    from ssm_tools.notes import Fence, Note, Vault
 
 FOLDER = Path("docs") / "snippets"
 RUN = ("python", "run")
@@ -25,7 +28,9 @@ def declared(root: Path, vault: Vault | None = None) -> list[Snippet]:
 
     Pass the project's vault where it is loaded already: it is read here if any note runs code.
     """
-    if vault is None and _any_fence_runs(root):
+    if vault is None and _notes_say(root, b"python run"):
+        from ssm_tools.notes import load_vault
+
         vault = load_vault(root / "docs")
     found: dict[str, Snippet] = {}
     fences = (
@@ -42,6 +47,16 @@ def declared(root: Path, vault: Vault | None = None) -> list[Snippet]:
             problem = Finding(snippet.path, snippet.line, 1, "S014", message)
             found[snippet.id] = replace(other, problems=(*other.problems, problem))
     return [found[name] for name in sorted(found)]
+
+
+def declared_for_gpu(root: Path) -> list[Snippet]:
+    """Return the snippets that are made for a GPU, by id.
+
+    Notes are parsed only where one of their fences may be such: a machine that has a GPU need not
+    have the tools that read notes.
+    """
+    all_of_them = declared if _notes_say(root, b"device=cuda") else declared_files
+    return [snippet for snippet in all_of_them(root) if snippet.options.device == "cuda"]
 
 
 def declared_files(root: Path) -> list[Snippet]:
@@ -97,7 +112,11 @@ def _says(snippet: Snippet) -> tuple[object, ...]:
     return snippet.options, [(cell.kind, cell.code, cell.raises) for cell in snippet.cells]
 
 
-def _any_fence_runs(root: Path) -> bool:
+def _notes_say(root: Path, words: bytes) -> bool:
     """Return whether parsing the notes is worth it: most projects have their snippets in files."""
-    docs = root / "docs"
-    return any(b"python run" in path.read_bytes() for path in docs.rglob("*.md"))
+    return any(
+        words in line
+        for path in (root / "docs").rglob("*.md")
+        for line in path.read_bytes().splitlines()
+        if line.lstrip().startswith((b"```", b"~~~"))
+    )

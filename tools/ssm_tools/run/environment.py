@@ -12,7 +12,7 @@ from pathlib import Path
 
 PACKAGES = ("torch", "triton", "matplotlib", "numpy", "jaxtyping")
 SEED = 0
-KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV")
+KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
 CHILD_SOURCES = (
     "child.py",
     "display.py",
@@ -50,7 +50,7 @@ def environment_key() -> str:
 
 
 def server_variables(root: Path, work: Path, device: str) -> dict[str, str]:
-    """Return the whole environment of the server: little of the caller's, and all of it fixed."""
+    """Return the environment of the server, fixed but for where programs and libraries lie."""
     tools = Path(__file__).resolve().parents[2]
     fixed = {
         "PYTHONPATH": os.pathsep.join([str(root), str(root / "kernels"), str(tools)]),
@@ -71,7 +71,11 @@ def server_variables(root: Path, work: Path, device: str) -> dict[str, str]:
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    if device == "cpu":
-        fixed["TRITON_INTERPRET"] = "1"
-        fixed["CUDA_VISIBLE_DEVICES"] = ""
+    if device == "cuda":
+        # Compilers and drivers are found by many variables, and no two machines use the same.
+        inherited = {n: value for n, value in os.environ.items() if n != "TRITON_INTERPRET"}
+        paths = [fixed["PYTHONPATH"], inherited.get("PYTHONPATH", "")]
+        return inherited | fixed | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    fixed["TRITON_INTERPRET"] = "1"
+    fixed["CUDA_VISIBLE_DEVICES"] = ""
     return {name: os.environ[name] for name in KEPT if name in os.environ} | fixed

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssm_tools.findings import Finding
 from ssm_tools.run.client import Client, Reply
-from ssm_tools.run.declared import declared
+from ssm_tools.run.declared import declared, declared_for_gpu
 from ssm_tools.run.environment import environment_key
 from ssm_tools.run.expected import Expectation, expectations, rewrite
 from ssm_tools.run.results import Output, Result
@@ -63,9 +63,9 @@ def run_snippets(
         NoSuchSnippetError: a name is neither a snippet nor a page.
     """
     settings = settings or Settings()
-    snippets = select(declared(root), names)
     if settings.device == "cuda":
-        return _run_on_gpu(root, snippets, settings, report)
+        return _run_on_gpu(root, select(declared_for_gpu(root), names), report)
+    snippets = select(declared(root), names)
     with Client(root, settings.processes(), settings.device) as client:
         outcomes = {}
         for outcome in run_with(client, snippets, Store(root), cache=settings.cache):
@@ -75,16 +75,26 @@ def run_snippets(
 
 
 def _run_on_gpu(
-    root: Path, snippets: Sequence[Snippet], settings: Settings, report: Callable[[Outcome], None]
+    root: Path, snippets: Sequence[Snippet], report: Callable[[Outcome], None]
 ) -> list[Outcome]:
     """Run the snippets made for a GPU, one at a time and past the store: a CPU's results stay."""
-    store, found = Store(root), []
-    chosen = [one for one in snippets if one.options.device == "cuda" and not one.problems]
-    with Client(root, 1, settings.device) as client:
-        for snippet, reply in client.run(chosen):
-            found.append(judge(root, snippet, reply, store))
+    store = Store(root)
+    found = [Outcome(one, findings=one.problems) for one in snippets if one.problems]
+    for outcome in found:
+        report(outcome)
+    with Client(root, 1, "cuda") as client:
+        for snippet, reply in client.run([one for one in snippets if not one.problems]):
+            found.append(judge_on_gpu(root, snippet, reply, store))
             report(found[-1])
     return found
+
+
+def judge_on_gpu(root: Path, snippet: Snippet, reply: Reply, store: Store) -> Outcome:
+    """Turn the reply of a run on a GPU into an outcome; one that left the GPU alone is none."""
+    outcome = judge(root, snippet, reply, store)
+    if outcome.result is not None and not reply["on_gpu"]:
+        return failed(root, snippet, "S018", "it did not use the GPU", snippet.line)
+    return outcome
 
 
 def select(snippets: Sequence[Snippet], names: Sequence[str]) -> list[Snippet]:

@@ -20,11 +20,14 @@ from ssm_tools.run.snippets import Snippet
 from ssm_tools.run.store import Store, text_hash
 
 
-def record(root: Path, snippet: Snippet, result: Result) -> Path:
-    """Write a result that a GPU run has just given, with its provenance; return the file."""
+def record(root: Path, snippet: Snippet, result: Result, commit: str = "") -> Path:
+    """Write a result that a GPU run has just given, with its provenance; return the file.
+
+    `commit` names the tree where git is absent.
+    """
     device, driver = _gpu()
     provenance = Recorded(
-        commit=_line(["git", "-C", str(root), "rev-parse", "HEAD"]),
+        commit=commit or _line(["git", "-C", str(root), "rev-parse", "HEAD"]),
         device=device,
         driver=driver,
         versions=versions(),

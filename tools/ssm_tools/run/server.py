@@ -95,8 +95,8 @@ def finish(child: Child) -> dict[str, Any]:
         os.killpg(child.pid, signal.SIGKILL)  # whatever it left behind
     os.close(child.pipe)
     with suppress(ValueError):
-        if not child.killed:
-            return {"id": child.job["id"]} | dict(json.loads(bytes(child.report)))
+        # A whole report counts, however long the process then took to let go of its device.
+        return {"id": child.job["id"]} | dict(json.loads(bytes(child.report)))
     code, message = how_it_ended(child, status)
     problem = {"code": code, "message": message, "line": child.line()}
     return {"id": child.job["id"], "problem": problem}

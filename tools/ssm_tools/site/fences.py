@@ -14,7 +14,7 @@ from ssm_tools.run import Cell, Fresh, Output, Result, Snippet
 from ssm_tools.run.declared import run_words
 from ssm_tools.site.listing import Stretch, code_address, equations_of, line_id, listing
 from ssm_tools.site.markdown import highlighted
-from ssm_tools.site.measured import measurements
+from ssm_tools.site.measured import measurements, provenance
 from ssm_tools.site.model import Sources
 from ssm_tools.site.strings import strings
 from ssm_tools.site.urls import relative
@@ -123,6 +123,8 @@ class Fences:
             parts.append(self._cell(cell, outputs))
         if result is None:
             parts.append(f'<p class="missing">{self.words["no_results"]}</p>')
+        elif snippet.options.device == "cuda":
+            parts.append(f'<p class="recorded">{recording(result, self.words)}</p>')
         parts.append(self._downloads(snippet, result))
         return "".join(parts) + "</figure>\n"
 
@@ -190,6 +192,17 @@ class Fences:
     def measured(self, info: str, content: str) -> str:
         """The measured rows of an operator, with their provenance."""
         return measurements(self.sources.config.root, info, self.words)
+
+
+def recording(result: Result, words: Mapping[str, str]) -> str:
+    """Return where the result of a GPU snippet was recorded, or that it was not yet."""
+    found = result.recorded
+    if found is None:
+        return f'<strong class="stale">{words["not_recorded"]}</strong>'
+    facts = {"device": found.device, "date": found.date, "driver": found.driver}
+    facts |= {"commit": found.commit, "command": found.command, **found.versions}
+    stale = f' · <strong class="stale">{words["stale"]}</strong>' if found.stale else ""
+    return f"{words['provenance']}: {provenance(facts)}{stale}"
 
 
 def table(data: Mapping[str, list[object]]) -> str:

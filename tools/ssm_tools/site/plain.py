@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from html import unescape
 
 from ssm_tools.concepts import locate_symbol
 from ssm_tools.notes import Fence, Note, rewrite
 from ssm_tools.run import Fresh
 from ssm_tools.run.declared import run_words
+from ssm_tools.site.fences import recording
 from ssm_tools.site.links import LinkWriter
 from ssm_tools.site.model import Sources
+from ssm_tools.site.strings import strings
 
 
 def plain_markdown(sources: Sources, note: Note) -> str:
@@ -46,14 +50,14 @@ def _written_out(sources: Sources, note: Note, fence: Fence) -> str | None:
         code = "\n".join(lines[place.line - 1 : place.end_line])
         return f"`{place.path}`, {place.line}–{place.end_line}:\n\n```python\n{code}\n```"
     if word == "snippet":
-        return _snippet(sources, info.strip())
+        return _snippet(sources, info.strip(), note.language)
     if (words := run_words(fence)) is not None:
         name = next((w.partition("=")[2] for w in words if w.startswith("id=")), "")
-        return _snippet(sources, f"{note.concept or note.slug}/{name}")
+        return _snippet(sources, f"{note.concept or note.slug}/{name}", note.language)
     return None
 
 
-def _snippet(sources: Sources, name: str) -> str | None:
+def _snippet(sources: Sources, name: str, language: str) -> str | None:
     snippet = sources.snippets.get(name)
     if snippet is None:
         return None
@@ -70,4 +74,7 @@ def _snippet(sources: Sources, name: str) -> str | None:
                 parts.append("\n".join(f"| {' | '.join(map(str, row))} |" for row in rows))
             elif output.name:
                 parts.append(f"*{output.name}*")
+        if snippet.options.device == "cuda":
+            said = recording(found.result, strings(sources.tongue(language)))
+            parts.append(unescape(re.sub(r"<[^>]+>", "", said)))
     return "\n\n".join(parts)
