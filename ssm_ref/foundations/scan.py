@@ -233,10 +233,9 @@ def _chunked_states(a: Tensor, u: Tensor) -> Tensor:
         torch.addcmul(u_q[i], a_q[i], end, out=end)  # (2)
     state = torch.zeros_like(end)
     for j in range(1, c):
-        torch.addcmul(end[:, j - 1], decay[:, j - 1], state[:, j - 1], out=state[:, j])
+        state[:, j].copy_(end[:, j - 1]).addcmul_(decay[:, j - 1], state[:, j - 1])
     for i in range(q):
-        torch.addcmul(u_q[i], a_q[i], state, out=h_q[i])  # (2)
-        state = h_q[i]
+        state = h_q[i].copy_(u_q[i]).addcmul_(a_q[i], state)  # (2)
     for t in range(body, l):
-        torch.addcmul(u[:, t], a[:, t], h[:, t - 1], out=h[:, t])
+        h[:, t].copy_(u[:, t]).addcmul_(a[:, t], h[:, t - 1])
     return h
