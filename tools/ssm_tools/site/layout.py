@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 EXACT = 700  # nodes up to which every pair repels; above, a seeded sample stands for all
-SAMPLE = 48
+SAMPLE = 256
 
 Floats = NDArray[np.floating[Any]]
 
 
+@lru_cache(maxsize=8)
 def place(
-    groups: Sequence[str], edges: Sequence[tuple[int, int]], steps: int = 260
-) -> list[tuple[float, float]]:
+    groups: tuple[str, ...], edges: tuple[tuple[int, int], ...], steps: int = 260
+) -> tuple[tuple[float, float], ...]:
     """Return a place for each node; nodes of one group start in one sector and stay near it.
 
-    `groups` has one name per node. Coordinates are in units in which neighbours are 1 apart.
+    `groups` has one name per node. Coordinates are in units in which neighbours are 1 apart. Two
+    languages with the same graph are placed once, and alike.
     """
     count = len(groups)
     if count == 0:
-        return []
+        return ()
     random = np.random.default_rng(7)
-    names = sorted(set(groups))
-    sector = np.array([names.index(group) for group in groups])
+    names = {name: number for number, name in enumerate(sorted(set(groups)))}
+    sector = np.array([names[group] for group in groups])
     points, centres = _start(sector, len(names), random)
     links = np.array(edges, dtype=np.int64).reshape(-1, 2)
     degree = np.bincount(links.ravel(), minlength=count) + 1.0
@@ -39,7 +41,7 @@ def place(
         length = np.linalg.norm(force, axis=1, keepdims=True) + 1e-9
         points = points + force / length * np.minimum(length, heat * 3)
     points = _apart(points - points.mean(axis=0))
-    return [(round(float(x), 3), round(float(y), 3)) for x, y in points]
+    return tuple((round(float(x), 3), round(float(y), 3)) for x, y in points)
 
 
 def _start(
@@ -52,17 +54,28 @@ def _start(
 
 
 def _repulsion(points: Floats, random: np.random.Generator) -> Floats:
+    """Every node is pushed by all others, or by a sample of them that changes with each step."""
     count = len(points)
     if count <= EXACT:
-        delta = points[:, None] - points[None]
-        near = (delta**2).sum(-1) + 0.04
-        force: Floats = (delta / near[..., None]).sum(axis=1)
-        return force
-    others = random.integers(0, count, size=(count, SAMPLE))
-    delta = points[:, None] - points[others]
-    near = (delta**2).sum(-1) + 0.04
-    sampled: Floats = (delta / near[..., None]).sum(axis=1) * (count / SAMPLE)
-    return sampled
+        return _pushed(points, points, 1 / (_squares(points, points) + 0.04))
+    others = points[random.choice(count, SAMPLE, replace=False)]
+    return _pushed(points, others, (count / SAMPLE) / (_squares(points, others) + 0.04))
+
+
+def _squares(points: Floats, others: Floats) -> Floats:
+    """Squared distances of every point from every other."""
+    found: Floats = points[:, :1] - others[:, 0]
+    found *= found
+    aside: Floats = points[:, 1:] - others[:, 1]
+    aside *= aside
+    found += aside
+    return found
+
+
+def _pushed(points: Floats, others: Floats, weights: Floats) -> Floats:
+    """The sum over others of weight times the way from it to the point."""
+    force: Floats = points * weights.sum(axis=1, keepdims=True) - weights @ others
+    return force
 
 
 def _attraction(points: Floats, links: NDArray[np.int64], degree: Floats) -> Floats:
@@ -72,8 +85,10 @@ def _attraction(points: Floats, links: NDArray[np.int64], degree: Floats) -> Flo
     a, b = links[:, 0], links[:, 1]
     delta = points[b] - points[a]
     pull = delta * np.linalg.norm(delta, axis=1, keepdims=True)
-    np.add.at(force, a, pull / np.sqrt(degree[a])[:, None])
-    np.add.at(force, b, -pull / np.sqrt(degree[b])[:, None])
+    for ends, sign in ((a, 1.0), (b, -1.0)):
+        weighted = sign * pull / np.sqrt(degree[ends])[:, None]
+        for axis in (0, 1):
+            force[:, axis] += np.bincount(ends, weighted[:, axis], minlength=len(points))
     return 0.5 * force
 
 
@@ -81,12 +96,10 @@ def _apart(points: Floats) -> Floats:
     """Push nodes that lie closer than one unit away from each other, a few times."""
     if len(points) < 2 or len(points) > EXACT:
         return points
-    nearest = 1.0
+    shape = np.array([0.55, 1.0])  # names are wide: on one line they need more room than above
     for _ in range(40):
-        delta = points[:, None] - points[None]
-        # names are wide: nodes on one line must stay further apart than nodes above each other
-        delta[..., 0] *= 0.55
-        distance = np.sqrt((delta**2).sum(-1)) + np.eye(len(points)) * 9
-        push = np.clip(nearest - distance, 0, None)[..., None] * delta / distance[..., None]
-        points = points + 0.5 * push.sum(axis=1)
+        flat = points * shape
+        distance = np.sqrt(_squares(flat, flat)) + 1e-9
+        np.fill_diagonal(distance, 9)
+        points = points + 0.5 * _pushed(flat, flat, np.clip(1.0 - distance, 0, None) / distance)
     return points

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.livereload import LiveReloadServer
 from mkdocs.plugins import BasePlugin
-from mkdocs.structure.files import Files
+from mkdocs.structure.files import File, Files
 from mkdocs.structure.nav import Navigation as MkDocsNavigation
 from mkdocs.structure.pages import Page as MkDocsPage
+from mkdocs.structure.toc import get_toc
 
 from ssm_tools.site.assemble import Assembly, assemble
 from ssm_tools.site.config import SiteConfig
@@ -21,6 +25,10 @@ from ssm_tools.site.model import Page
 from ssm_tools.site.nav import Navigation
 from ssm_tools.site.sources import read_sources
 from ssm_tools.site.stage import stage
+from ssm_tools.site.theme_css import slim
+
+_LOADED_BY_NO_PAGE = re.compile(r"^assets/(?:javascripts/|images/|stylesheets/palette\.)|\.map$")
+_STYLE = re.compile(r"^assets/stylesheets/main\.\w+\.min\.css$")
 
 
 class SsmNotesPlugin(BasePlugin):  # type: ignore[misc]
@@ -65,10 +73,20 @@ class SsmNotesPlugin(BasePlugin):  # type: ignore[misc]
         self.prepare(made, sources.languages[0], self.staged)
         config.site_dir = str(self.out / self.language)
 
-    def on_page_markdown(self, markdown: str, page: MkDocsPage, **_: Any) -> str:
-        """Leave nothing to render of a page that is rendered already."""
-        ours = self._page(page)
-        return markdown if ours.kind == "api" else ""
+    def on_env(self, env: Environment, **_: Any) -> Environment:
+        """The templates stay as they are while pages are made: MkDocs looks at each every time."""
+        env.auto_reload = False
+        return env
+
+    def on_pre_page(self, page: MkDocsPage, **_: Any) -> MkDocsPage:
+        """Spare MkDocs the rendering of pages that are rendered already."""
+        if self._page(page).kind != "api":
+            page.render = partial(_rendered, page)
+        return page
+
+    def on_page_read_source(self, page: MkDocsPage, **_: Any) -> str | None:
+        """Of a page that is rendered already there is nothing to read."""
+        return None if self._page(page).kind == "api" else ""
 
     def on_page_content(self, html: str, page: MkDocsPage, **_: Any) -> str:
         """Return our HTML; of the code's reference, keep the generator's and take its headings."""
@@ -94,10 +112,17 @@ class SsmNotesPlugin(BasePlugin):  # type: ignore[misc]
         return self.pages[page.file.src_uri]
 
     def on_files(self, files: Files, config: MkDocsConfig) -> Files:
-        """Keep only pages that are ours: the stage may hold leftovers of an older build."""
+        """Keep only pages that are ours (the stage may hold leftovers) and what they load."""
         for file in list(files.documentation_pages()):
             if file.src_uri not in self.pages:
                 files.remove(file)
+        for file in list(files):
+            if _LOADED_BY_NO_PAGE.search(file.src_uri):
+                files.remove(file)
+            elif _STYLE.search(file.src_uri) and file.abs_src_path:
+                shorter = slim(Path(file.abs_src_path))
+                files.remove(file)
+                files.append(File.generated(config, file.src_uri, content=shorter))
         return files
 
     def on_post_build(self, config: MkDocsConfig) -> None:
@@ -122,6 +147,12 @@ class SsmNotesPlugin(BasePlugin):  # type: ignore[misc]
             if (root / folder).is_dir():
                 server.watch(str(root / folder))
         return server
+
+
+def _rendered(page: MkDocsPage, config: MkDocsConfig, files: Files) -> None:
+    """Stand in for MkDocs' rendering of a page: its text is ours (see `on_page_content`)."""
+    page.content, page.toc = "", get_toc([])
+    page.present_anchor_ids, page.links_to_anchors = set(), {}
 
 
 def _items(toc: Any) -> list[Any]:

@@ -117,7 +117,7 @@ class Page:
     note: Note | None = None
     family: str = ""
     alternates: dict[str, str] = field(default_factory=dict)  # language → address
-    data: dict[str, Any] = field(default_factory=dict)
+    sections: list[tuple[str, str, str]] = field(default_factory=list)  # see search.sections
     scripts: list[str] = field(default_factory=list)
 
     def to(self, address: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from ssm_tools.findings import Finding
@@ -129,9 +130,16 @@ def description_of(note: Note) -> str:
     given = note.front_matter.get("description")
     if isinstance(given, str) and given.strip():
         return given.strip()
-    body = _FIRST_HEADING.sub("", note.text[note.body_start :], count=1)
-    for paragraph in body.split("\n\n"):
-        words = paragraph.strip()
+    body = note.text[note.body_start :]
+    start = found.end() if (found := _FIRST_HEADING.match(body)) else 0
+    while start < len(body):
+        end = body.find("\n\n", start)
+        end = len(body) if end < 0 else end
+        words = body[start:end].strip()
         if words and words[0] not in "#`$|>!-*<:{":
-            return plain_text(words)[:200]
+            return _shown(words)[:200]
+        start = end + 2
     return ""
+
+
+_shown = lru_cache(maxsize=1 << 14)(plain_text)  # a first sentence is asked for by several pages

@@ -7,7 +7,7 @@ a form that was never met falls back to the stems that share its beginning.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import cache
 from html import unescape
 
@@ -23,7 +23,7 @@ _SKIPPED = re.compile(
 _TAG = re.compile(r"<[^>]+>")
 _SECTION = re.compile(r'<h([2-4]) id="([^"]*)">(.*?)</h\1>', re.DOTALL)
 _SPACE = re.compile(r"\s+")
-TITLE, HEADING, BODY = 12, 5, 1
+TITLE, HEADING, BODY, MOST = 12, 5, 1, 60
 SHOWN = 240
 
 
@@ -47,12 +47,9 @@ def stem(word: str) -> str:
 
 def words_of(text: str) -> list[str]:
     """Return the folded words of a text; parts of hyphenated words count as well."""
-    found = []
-    for match in WORD.findall(text):
-        word = fold(match)
-        found.append(word)
-        if "-" in word:
-            found += word.split("-")
+    found = WORD.findall(fold(text))
+    if "-" in text:
+        found += [part for word in found if "-" in word for part in word.split("-")]
     return found
 
 
@@ -63,6 +60,12 @@ def text_of(html: str) -> str:
 
 def sections(page: Page) -> list[tuple[str, str, str]]:
     """Return the sections of a page: id, heading, text; the first has neither id nor heading."""
+    if not page.sections:
+        page.sections = _sections(page)
+    return page.sections
+
+
+def _sections(page: Page) -> list[tuple[str, str, str]]:
     parts = _SECTION.split(page.html)
     found = [("", "", text_of(parts[0]))]
     for index in range(1, len(parts), 4):
@@ -75,8 +78,8 @@ def sections(page: Page) -> list[tuple[str, str, str]]:
 def search_file(sources: Sources, language: str, pages: list[Page]) -> dict[str, bytes]:
     """Return the index of a language as a script, which works from files as well."""
     documents: list[list[object]] = []
-    postings: dict[str, dict[int, int]] = defaultdict(dict)
-    forms: dict[str, str] = {}
+    postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    forms: set[str] = set()
     for page in pages:
         if page.kind == "graph" or page.address.endswith(("/references.html",)):
             continue
@@ -87,27 +90,29 @@ def search_file(sources: Sources, language: str, pages: list[Page]) -> dict[str,
             title = page.title if not heading else f"{page.title} › {heading}"
             documents.append([path, identity, title, text[:SHOWN]])
             named = f"{page.title} {aliases} {page.description}" if not heading else ""
-            weighted = ((named, TITLE), (heading, HEADING), (text, BODY))
-            for piece, weight in weighted:
-                for word in words_of(piece):
-                    root = forms.setdefault(word, stem(word))
-                    scores = postings[root]
-                    scores[number] = min(60, scores.get(number, 0) + weight)
+            found: Counter[str] = Counter()
+            for piece, weight in ((named, TITLE), (heading, HEADING), (text, BODY)):
+                words = Counter(words_of(piece))
+                forms.update(words)
+                for word, times in words.items():
+                    found[stem(word)] += weight * times
+            for root, score in found.items():
+                postings[root].append((number, min(score, MOST)))
     data = {
         "docs": documents,
         "post": {root: _flat(scores) for root, scores in sorted(postings.items())},
-        "forms": {word: root for word, root in sorted(forms.items()) if word != root},
+        "forms": {word: root for word in sorted(forms) if (root := stem(word)) != word},
         "same": synonyms(sources),
     }
     address = f"{language}/search-index.js".lstrip("/")
     return {address: f"window.SSM_INDEX={script_json(data)};".encode()}
 
 
-def _flat(scores: dict[int, int]) -> list[int]:
+def _flat(scores: list[tuple[int, int]]) -> list[int]:
     """Numbers and scores by turns, the numbers as differences: short to write."""
     flat, last = [], 0
-    for number in sorted(scores):
-        flat += [number - last, scores[number]]
+    for number, score in scores:
+        flat += [number - last, score]
         last = number
     return flat
 

@@ -8,7 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
 
 from ssm_tools.concepts import Concept, locate_symbol
 from ssm_tools.notes import Note
@@ -76,10 +77,9 @@ def topic_graph(sources: Sources, language: str) -> TopicGraph:
             if other := sources.concept_notes.get((slug, language)):
                 graph.edges.append((index[note.id], index[other.id], "requires"))
     _weigh(graph)
-    pairs = sorted({(min(a, b), max(a, b)) for a, b, _ in graph.edges})
-    for node, (x, y) in zip(
-        graph.nodes, place([n.family for n in graph.nodes], pairs), strict=True
-    ):
+    pairs = tuple(sorted({(min(a, b), max(a, b)) for a, b, _ in graph.edges}))
+    places = place(tuple(node.family for node in graph.nodes), pairs)
+    for node, (x, y) in zip(graph.nodes, places, strict=True):
         node.x, node.y = x, y
     for note in notes:
         if concept := sources.concepts.get(note.concept):
@@ -97,26 +97,23 @@ def _note_node(sources: Sources, note: Note) -> Node:
 
 
 def _weigh(graph: TopicGraph) -> None:
-    ranked = nx.DiGraph()
-    ranked.add_nodes_from(range(len(graph.nodes)))
-    ranked.add_edges_from((a, b) for a, b, _ in graph.edges)
-    if graph.nodes:
-        for number, rank in _pagerank(ranked).items():
-            graph.nodes[number].weight = round(rank * len(graph.nodes), 3)
+    """Give each node its PageRank times the number of nodes."""
+    pairs = sorted({(a, b) for a, b, _ in graph.edges})
+    for node, rank in zip(graph.nodes, _pagerank(len(graph.nodes), pairs), strict=True):
+        node.weight = round(float(rank) * len(graph.nodes), 3)
 
 
-def _pagerank(graph: nx.DiGraph, rounds: int = 40, damping: float = 0.85) -> dict[int, float]:
-    """PageRank by power iteration, in plain Python: graphs here are small."""
-    count = graph.number_of_nodes()
-    rank = dict.fromkeys(graph, 1 / count)
+def _pagerank(
+    count: int, pairs: list[tuple[int, int]], rounds: int = 40, damping: float = 0.85
+) -> NDArray[np.float64]:
+    """PageRank by power iteration."""
+    rank = np.full(count, 1 / max(count, 1))
+    ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    out = np.bincount(ends[:, 0], minlength=count)
     for _ in range(rounds):
-        loose = damping * sum(rank[n] for n in graph if graph.out_degree(n) == 0) / count
-        new = dict.fromkeys(graph, (1 - damping) / count + loose)
-        for node in graph:
-            targets = list(graph.successors(node))
-            for target in targets:
-                new[target] += damping * rank[node] / len(targets)
-        rank = new
+        given = np.bincount(ends[:, 1], (rank / np.maximum(out, 1))[ends[:, 0]], minlength=count)
+        loose = damping * rank[out == 0].sum() / max(count, 1)
+        rank = (1 - damping) / max(count, 1) + loose + damping * given
     return rank
 
 

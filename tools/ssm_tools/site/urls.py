@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
+from functools import lru_cache
 from urllib.parse import quote
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f<>:\"|?*\\#%]+")
@@ -18,11 +18,21 @@ def page_path(key: str) -> str:
     return "/".join(parts) + ".html"
 
 
+@lru_cache(maxsize=1 << 16)
 def relative(target: str, start: str) -> str:
     """Return the address of a page as written in another, both from the same root, quoted."""
-    folder = posixpath.dirname(start)
-    path = posixpath.relpath(target, folder or ".")
-    return quote(path)
+    return _from_folder(target, start.rpartition("/")[0])
+
+
+@lru_cache(maxsize=1 << 16)
+def _from_folder(target: str, folder: str) -> str:
+    there, here = target.split("/"), folder.split("/") if folder else []
+    shared = 0
+    for one, other in zip(there[:-1], here, strict=False):
+        if one != other:
+            break
+        shared += 1
+    return quote("/".join([".."] * (len(here) - shared) + there[shared:]))
 
 
 def with_fragment(url: str, fragment: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from html import unescape
 from pathlib import Path
 from posixpath import dirname, join, normpath
@@ -24,10 +25,10 @@ def verify_site(made: Assembly, out: Path) -> tuple[list[Finding], int]:
     ids: dict[str, set[str]] = {}
     for address, path in pages.items():
         text = path.read_text(encoding="utf-8")
-        ids[address] = {unescape(found) for found in _ID.findall(text)}
+        ids[address] = set(map(unescape, _ID.findall(text)))
         links[address] = {
             target
-            for href in _HREF.findall(text)
+            for href in set(_HREF.findall(text))
             if (target := opened(unescape(href), address)) is not None
         }
     findings = []
@@ -45,9 +46,13 @@ def opened(href: str, address: str) -> tuple[str, str] | None:
     if not href or _EXTERNAL.match(href):
         return None
     path, _, fragment = href.partition("#")
-    if not path:
-        return address, unquote(fragment)
-    return normpath(join(dirname(address), unquote(path.partition("?")[0]))), unquote(fragment)
+    where = _opened_path(path, dirname(address)) if path else address
+    return where, unquote(fragment) if "%" in fragment else fragment
+
+
+@lru_cache(maxsize=1 << 16)
+def _opened_path(path: str, folder: str) -> str:
+    return normpath(join(folder, unquote(path.partition("?")[0])))
 
 
 def _wrong(out: Path, ids: dict[str, set[str]], target: str, fragment: str) -> str:
