@@ -9,18 +9,17 @@ from ssm_kernels.backend import check_device
 from ssm_kernels.ssd.kernel import (
     ssd_bwd_chunk_kernel,
     ssd_bwd_group_kernel,
+    ssd_bwd_state_kernel,
     ssd_fwd_kernel,
+    ssd_scores_kernel,
     ssd_walk_kernel,
 )
 from ssm_kernels.ssd.plan import Plan
 
 # H100, November 2026.
 FWD = {"num_warps": 4, "STAGES": 2}
-WALK, CHUNK, GROUP = (
-    {"num_warps": 4, "num_stages": 2},
-    {"num_warps": 8, "num_stages": 1},
-    {"num_warps": 4, "num_stages": 2},
-)
+WALK = GROUP = {"num_warps": 4, "num_stages": 2}
+STATE = CHUNK = {"num_warps": 8, "num_stages": 2}
 NARROW_STAGES = 1  # float32 tiles fill twice the shared memory
 
 
@@ -103,8 +102,8 @@ def forward(
     segments, per = plan.count(plan.segment), -(-plan.length // plan.segment)
     own, decay = _segments(call, call.x, call.B, call.init, False, table, firsts)
     ssd_fwd_kernel[(plan.slices * segments,)](
-        call.x, call.dt, call.A, call.B, call.C, call.D, call.dt_bias, call.init, own, decay,
-        y, end, table, firsts, call.x.stride(0), call.dt.stride(0), call.B.stride(0),
+        call.x, call.dt, call.A, call.B, call.C, _scores(call), call.D, call.dt_bias, call.init,
+        own, decay, y, end, table, firsts, call.x.stride(0), call.dt.stride(0), call.B.stride(0),
         call.C.stride(0), plan.length, plan.segment, per, *call.limits,
         **call.flags, INIT=call.init is not None, SKIP=D is not None,
         SEGMENTED=own is not None, **FWD,
@@ -236,6 +235,19 @@ def _rows(t: Tensor) -> Tensor:
     return t.flatten(0, 1)
 
 
+def _scores(call: Call) -> Tensor:
+    """C Bᵀ of every chunk and group, (chunks, g, q, q)."""
+    plan, device = call.plan, call.x.device
+    chunks = plan.count(plan.q)
+    scores = torch.empty(chunks, plan.g, plan.q, plan.q, device=device)
+    ssd_scores_kernel[(chunks, plan.g)](
+        call.B, call.C, scores, plan.table(plan.q, device), call.B.stride(0), call.C.stride(0),
+        plan.length, -(-plan.length // plan.q), **plan.constants_of("G", "N", "Q", "BLOCK_N"),
+        **_staged(GROUP, plan),
+    )  # fmt: skip
+    return scores
+
+
 def _segments(
     call: Call,
     x: Tensor,
@@ -297,12 +309,21 @@ def _chunk_gradients(
     dS = torch.empty(parts, chunks, plan.q, plan.q, device=device)
     dB = torch.empty(parts, chunks, plan.q, plan.n, device=device)
     dC = torch.empty_like(dB)
+    keep = torch.empty_like(dA)
+    table, per = plan.table(plan.q, device), -(-plan.length // plan.q)
+    switches = {"SOFTPLUS": call.softplus, "BIAS": call.dt_bias is not None}
+    shared = {"SLICES": plan.slices // parts, "SKIP": call.D is not None}
+    ssd_bwd_state_kernel[(chunks, parts)](
+        call.x, call.dt, call.A, call.dt_bias, g, enter, leave, keep, dD, dB, dC, table,
+        call.x.stride(0), call.dt.stride(0), plan.length, per, *call.limits,
+        **plan.constants_of("H", "P", "N", "V", "Q", "BLOCK_P", "BLOCK_N"), **switches, **shared,
+        **_staged(STATE, plan),
+    )  # fmt: skip
     ssd_bwd_chunk_kernel[(chunks, parts)](
-        call.x, call.dt, call.A, call.B, call.C, call.D, call.dt_bias, g, enter, leave,
-        dx, ddt, dA, dD, dS, dB, dC, plan.table(plan.q, device),
-        call.x.stride(0), call.dt.stride(0), call.B.stride(0), call.C.stride(0), plan.length,
-        -(-plan.length // plan.q), tokens, *call.limits,
-        **call.flags, SLICES=plan.slices // parts, SKIP=call.D is not None, **_staged(CHUNK, plan),
+        call.x, call.dt, call.A, call.B, call.C, _scores(call), call.D, call.dt_bias, g, enter,
+        leave, keep, dx, ddt, dA, dS, table, call.x.stride(0), call.dt.stride(0),
+        call.B.stride(0), call.C.stride(0), plan.length, per, tokens, *call.limits,
+        **call.flags, **shared, **_staged(CHUNK, plan),
     )  # fmt: skip
     return dx, ddt, dA, dD, (dS, dB, dC)
 
@@ -314,10 +335,9 @@ def _group_gradients(
     shape = (plan.b, plan.length, plan.g, plan.n)
     dB = torch.empty(shape, dtype=call.B.dtype, device=dS.device)
     dC = torch.empty(shape, dtype=call.C.dtype, device=dS.device)
-    constants = {k: v for k, v in plan.constants().items() if k not in ("H", "P", "V", "BLOCK_P")}
     ssd_bwd_group_kernel[(plan.count(plan.q), plan.g)](
         call.B, call.C, dS, part_B, part_C, dB, dC, plan.table(plan.q, dS.device),
         call.B.stride(0), call.C.stride(0), plan.length, -(-plan.length // plan.q),
-        **constants, PARTS=plan.parts, **GROUP,
+        **plan.constants_of("G", "N", "Q", "BLOCK_N"), PARTS=plan.parts, **GROUP,
     )  # fmt: skip
     return dB, dC

@@ -125,3 +125,7 @@ class Plan:
             "PACKED": self.bounds is not None,
             "PRECISION": "ieee" if self.half else "tf32x3",
         }
+
+    def constants_of(self, *names: str) -> dict[str, Any]:
+        """Those of `constants` that a kernel takes, besides what all take."""
+        return {k: v for k, v in self.constants().items() if k in (*names, "PACKED", "PRECISION")}
