@@ -12,7 +12,8 @@ from ssm_tools.notes import check_vault, expand_embeds, load_vault
 from ssm_tools.notes.codes import CODES
 from ssm_tools.notes.model import NoteId
 
-ID = "# T {#t}\n"
+KIN = "---\npermalink: one\n---\n# A\n\n## B\n"
+KIN2 = "---\npermalink: two\n---\n"
 ROWS = [
     ({"a.md": "x [[b]]"}, ["a.md:1:3: L001"]),
     ({"a.md": "[[b]]", "x/b.md": "", "y/b.md": ""}, ["a.md:1:1: L002"]),
@@ -55,6 +56,18 @@ ROWS = [
     ({"a.md": "---\naliases: [x]\n---\n", "b.md": "---\naliases: [X]\n---\n"}, ["b.md:1:1: F010"]),
     ({"a.md": "[[requires::b]]", "b.md": "[[requires::a]]"}, ["b.md:1:1: G003"]),
     ({"a.md": "[[b]] [t](b.md) [u](https://e.org) ![[i.png]]", "b.md": "", "i.png": ""}, []),
+    ({"a.md": "[[b#Is it so]]", "b.md": "# Is it so?"}, []),
+    ({"a.md": "---\nup: '[[c]]'\n---\n"}, ["a.md:2:6: L001"]),
+    ({"ru/а.md": KIN, "en/a.md": KIN}, []),
+    ({"ru/а.md": KIN, "en/a.md": KIN + "## C\n"}, ["en/a.md:7:4: T002"]),
+    (
+        {"ru/а.md": KIN, "en/a.md": KIN + "[[b]]", "ru/б.md": KIN2, "en/b.md": KIN2},
+        ["en/a.md:7:1: T003"],
+    ),
+    (
+        {"ru/а.md": KIN, "en/a.md": KIN, "en/b.md": KIN},
+        [f"{name}:1:1: T001" for name in ("en/a.md", "en/b.md", "ru/а.md")],
+    ),
 ]
 
 
@@ -85,6 +98,9 @@ MEANT = [
     ("[[mamba#Wyh]]", "#why"),
     ("[[mamba#^blok]]", "^block"),
     ("![[pciture.png]]", "picture.png"),
+    ("[[mam%62a]]", "mamba"),
+    ("[[https://e.org]]", "[text](https://e.org)"),
+    ("[t](www.e.org)", "https://www.e.org"),
 ]
 
 
@@ -109,6 +125,8 @@ FIXED = [
     ("[[b#h]]", "[[b#h]]"),
     ("[[b#second HEAD]]", "[[b#Second head]]"),
     ("|x|\n|-|\n|[[alias one]]|", "|x|\n|-|\n|[[b\\|alias one]]|"),
+    ("[[b|x]] [[alias one]] [[b|y]]", "[[b|x]] [[b|alias one]] [[b|y]]"),
+    ("x|y\n-|-\n[[alias one]]|z", "x|y\n-|-\n[[b\\|alias one]]|z"),
     ("|x|y|\n|-|-|\n|[[b|c]]|d|", "|x|y|\n|-|-|\n|[[b\\|c]]|d|"),
     ("`[[B]]` [[B]]\r\n[[B]]", "`[[B]]` [[b]]\r\n[[b]]"),
 ]
@@ -120,6 +138,25 @@ def test_fix(tmp_path: Path, text: str, fixed: str) -> None:
     main(["check", "--fix", "--vault", str(tmp_path)])
     assert (tmp_path / "a.md").read_bytes().decode() == fixed
     assert main(["check", "--vault", str(tmp_path)]) == 0
+
+
+HEADING_OF_THE_OTHER = [
+    ("[[б#Two]]", "#два"),  # written as in the other language
+    ("[[б#Вдвоём]]", "#два"),  # what the same link of the translation means
+]
+
+
+@pytest.mark.parametrize(("link", "meant"), HEADING_OF_THE_OTHER, ids=["name", "place"])
+def test_a_heading_is_looked_for_in_the_translation(tmp_path: Path, link: str, meant: str) -> None:
+    files = {
+        "ru/а.md": KIN + link,
+        "en/a.md": KIN + "[[b#Two]]",
+        "ru/б.md": KIN2 + "# Раз\n## Два\n",
+        "en/b.md": KIN2 + "# One\n## Two\n",
+    }
+    write(tmp_path, files)
+    (finding,) = [f for f in check_vault(load_vault(tmp_path)) if f.severity != "hint"]
+    assert (finding.code, meant in finding.hint) == ("L003", True)
 
 
 def test_formats_and_exit_codes(

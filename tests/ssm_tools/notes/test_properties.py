@@ -46,7 +46,7 @@ def parsed(text: str) -> Note:
     return parse_note(text.encode("utf-8", "replace"), NoteId("a.md"), "", Path("a.md"))
 
 
-PLAIN = MarkdownIt("commonmark").enable("table").disable(["code", "text_join"])
+PLAIN = MarkdownIt("commonmark").enable("table").disable("text_join")
 PLAIN.options["maxNesting"] = 100
 
 

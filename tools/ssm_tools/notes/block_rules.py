@@ -1,4 +1,4 @@
-"""Our block rules for markdown-it-py: displayed maths, hidden comments, titles of admonitions."""
+"""Our block rules for markdown-it-py: displayed maths, hidden comments, admonitions and tabs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import re
 from markdown_it import MarkdownIt
 from markdown_it.ruler import RuleOptionsType
 from markdown_it.rules_block import StateBlock
+from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.footnote.index import footnote_def
 
 from ssm_tools.notes.inline_rules import Quiet
 
 _TITLE = re.compile(r"(?:!!!|\?\?\?\+?|===[!+]?)[ \t]+\S")
+BODY_INDENT = 4  # of what an admonition or a tab holds
 _AFTER_MATHS = re.compile(r"\s*(?:\([^()$]+\)|\{[^{}$]*\}|\^[\w-]+)?\s*$")
 
 
@@ -29,6 +31,11 @@ def math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) 
     last = _line_with(state, "$$", start_line + 1, end_line)
     if last < 0:
         return False
+    close = state.src.find("$$", state.bMarks[last], state.eMarks[last])
+    if not _AFTER_MATHS.match(state.src, close + 2, state.eMarks[last]) and not any(
+        map(state.isEmpty, range(start_line, last))
+    ):
+        return False  # a paragraph that goes on after its formula
     return silent or _push(state, "math_block", start_line, last + 1)
 
 
@@ -44,8 +51,10 @@ def comment_block(state: StateBlock, start_line: int, end_line: int, silent: boo
     return silent or _push(state, "comment_block", start_line, last + 1)
 
 
-def block_title(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
-    """The line of an admonition, a foldable one or a tab: its body begins a block of its own."""
+def admonition(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    """An admonition, a foldable one or a tab: its title, and blocks indented by four."""
+    if state.is_code_block(start_line):
+        return False
     start = state.bMarks[start_line] + state.tShift[start_line]
     end = state.eMarks[start_line]
     if state.src[start : start + 1] not in ("!", "?", "="):
@@ -54,13 +63,24 @@ def block_title(state: StateBlock, start_line: int, end_line: int, silent: bool)
         return False
     if silent:
         return True
-    state.line = start_line + 1
-    state.push("paragraph_open", "p", 1).map = [start_line, state.line]
+    state.push("paragraph_open", "p", 1).map = [start_line, start_line + 1]
     token = state.push("inline", "", 0)
     token.content = state.src[start:end].strip()
-    token.map = [start_line, state.line]
+    token.map = [start_line, start_line + 1]
     token.children = []
     state.push("paragraph_close", "p", -1)
+    indent, line_max, parent = state.blkIndent, state.lineMax, state.parentType
+    state.blkIndent = state.sCount[start_line] + BODY_INDENT
+    last = line = start_line + 1
+    while line < end_line and (state.isEmpty(line) or state.sCount[line] >= state.blkIndent):
+        line += 1
+        last = last if state.isEmpty(line - 1) else line
+    state.lineMax, state.parentType = last, "admonition"
+    state.level += 1  # the body counts as nested
+    state.md.block.tokenize(state, start_line + 1, last)
+    state.level -= 1
+    state.blkIndent, state.lineMax, state.parentType = indent, line_max, parent
+    state.line = last
     return True
 
 
@@ -75,7 +95,7 @@ def _line_with(state: StateBlock, marker: str, first: int, end_line: int) -> int
             return -1
         if src.find(marker, begins[line], ends[line]) >= 0:
             return line
-    if end_line == state.lineMax:
+    if end_line == len(state.bMarks) - 1:  # the whole note was searched, not a quote
         hopeless[marker] = first
     return -1
 
@@ -88,13 +108,16 @@ def _push(state: StateBlock, kind: str, start_line: int, end_line: int) -> bool:
 
 
 def block_parser() -> MarkdownIt:
-    """Return a parser of blocks: CommonMark, tables, footnotes; no indented code."""
+    """Return a parser of blocks: CommonMark, tables, footnotes, definitions, admonitions, maths."""
     md = Quiet("commonmark", {"maxNesting": 100})
-    md.enable("table").disable("code")
+    md.enable("table")
     rules = md.block.ruler
     interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     rules.before("fence", "math_block", math_block, interrupts)
     rules.before("fence", "comment_block", comment_block, interrupts)
-    rules.before("fence", "block_title", block_title, {"alt": ["paragraph"]})
+    rules.before(
+        "code", "admonition", admonition, {"alt": ["paragraph", "reference", "blockquote"]}
+    )
     rules.before("reference", "footnote_def", footnote_def, {"alt": ["paragraph", "reference"]})
+    deflist_plugin(md)
     return md

@@ -18,6 +18,7 @@ from ssm_tools.notes.plain import quick_text
 from ssm_tools.notes.resolution import Found, resolve_path
 from ssm_tools.notes.session import Session
 from ssm_tools.notes.spelling import spelt_as
+from ssm_tools.notes.targets import without_suffix
 from ssm_tools.notes.transclusion import region
 
 _FENCE = re.compile(r"\s*(?:`{3,}|~{3,})snippet\s+(\S*)$")
@@ -92,7 +93,7 @@ def _choices(names: list[str], start: int, end: int, detail: str) -> list[Choice
 def _names(session: Session, note: Note, start: int, end: int) -> Iterator[Choice]:
     for other in session.vault.notes.values():
         if other.language == note.language:
-            text = spelt_as("", other.id.removesuffix(".md"), session.vault, note)
+            text = spelt_as("", without_suffix(other.id), session.vault, note)
             yield Choice(text, text, other.title, start, end)
             for alias in other.aliases:
                 yield Choice(alias, f"{text}|{alias}", other.title, start, end)

@@ -34,7 +34,7 @@ def find_place(note: Note, fragment: Sequence[str]) -> Place | None:
         found = [
             (index, heading)
             for index, heading in enumerate(note.headings)
-            if _answers(heading, last, key) and _under(note, heading, fragment[:-1], key)
+            if _answers(note, heading, last, key) and _under(note, heading, fragment[:-1], key)
         ]
         if found:
             by_id = [one for one in found if key(one[1].id) == key(last)]
@@ -57,23 +57,33 @@ def obsidian_text(text: str) -> str:
     return " ".join(text.translate(_SPACED).split())
 
 
+def bare_words(text: str) -> str:
+    """Return a heading as Obsidian compares it: punctuation counts as a space."""
+    return " ".join(text.translate(_STRIPPED).split())
+
+
 _SPACED = {ord(c): " " for c in "#^|[]:\\"}
+_STRIPPED = {ord(c): " " for c in '!"#$%&()*+,.:;<=>?@^`{|}~/[]\\'}
 _LADDER: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("exact", as_written),
     ("exact", obsidian_text),
-    *((name, lambda text, key=key: key(obsidian_text(text))) for name, key in SPELLINGS),
+    ("exact", bare_words),
+    *((name, lambda text, key=key: key(bare_words(text))) for name, key in SPELLINGS),
     ("slug", slugify),
 )
 
 
-def answers_to(heading: Heading, wanted: str) -> bool:
+def answers_to(note: Note, heading: Heading, wanted: str) -> bool:
     """Whether a part of a fragment can mean the heading, in any spelling."""
-    return any(_answers(heading, wanted, key) for _, key in _LADDER)
+    return any(_answers(note, heading, wanted, key) for _, key in _LADDER)
 
 
-def _answers(heading: Heading, wanted: str, key: Callable[[str], str]) -> bool:
+def _answers(note: Note, heading: Heading, wanted: str, key: Callable[[str], str]) -> bool:
     want = key(wanted)
-    return want in (key(heading.text), heading.id if key is as_written else key(heading.id))
+    if want in (key(heading.text), heading.id if key is as_written else key(heading.id)):
+        return want != ""
+    source = note.text[heading.start : heading.end]  # with its marks of emphasis, code and links
+    return len(source) != len(heading.text) and want != "" and want == key(source)
 
 
 def _under(note: Note, heading: Heading, above: Sequence[str], key: Callable[[str], str]) -> bool:
@@ -81,7 +91,7 @@ def _under(note: Note, heading: Heading, above: Sequence[str], key: Callable[[st
     wanted = list(above)
     parent = heading.parent
     while wanted and parent >= 0:
-        if _answers(note.headings[parent], wanted[-1], key):
+        if _answers(note, note.headings[parent], wanted[-1], key):
             wanted.pop()
         parent = note.headings[parent].parent
     return not wanted

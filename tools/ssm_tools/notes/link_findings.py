@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from urllib.parse import unquote
 
 from ssm_tools.findings import Finding, Fix
 from ssm_tools.notes.codes import CODES
-from ssm_tools.notes.fragments import obsidian_text
+from ssm_tools.notes.fragments import find_place, obsidian_text
 from ssm_tools.notes.model import Heading, Link, LinkKind, Note, NoteId
-from ssm_tools.notes.resolution import Ambiguous, Answer, External, Found, Missing, Tier
+from ssm_tools.notes.parity import same_outline
+from ssm_tools.notes.resolution import Ambiguous, Answer, External, Found, Missing, Tier, resolve
 from ssm_tools.notes.spelling import spelt_as
 from ssm_tools.notes.suggest import Suggester, heading_names, note_names
-from ssm_tools.notes.targets import scheme
+from ssm_tools.notes.targets import is_external, scheme, without_suffix
 from ssm_tools.notes.vault import Vault
 
 _UNSAFE = {"javascript", "vbscript", "data"}
@@ -84,7 +86,7 @@ class LinkChecker:
 
     def _renamed(self, note: Note, link: Link, answer: Found) -> Fix | None:
         """Write the file's own name, or its path where the name alone means something else."""
-        bare = answer.target.removesuffix(".md")
+        bare = without_suffix(answer.target)
         name = spelt_as(link.path, bare, self.vault, note)
         fragment = "".join(f"#{part}" for part in link.fragment)
         shown = ""
@@ -114,27 +116,51 @@ class LinkChecker:
         wanted = link.fragment[-1]
         near = Suggester(heading_names(target)).nearest(wanted)
         if not near:
-            near = self._translated_heading(target, wanted)
+            near = self._translated_heading(target, wanted) or self._same_link(note, link, target)
         message = f"no heading {wanted!r} in {target.id}"
         return _finding(note, link, "L003", message, _did_you_mean(f"#{n}" for n in near))
 
     def _translated_heading(self, target: Note, wanted: str) -> list[str]:
         """The target's heading whose twin in another language bears the wanted text."""
         for other in self.vault.translations(target).values():
+            place = find_place(other, (wanted,))
+            if place is not None and same_outline(target, other):
+                return [target.headings[place.index].id]
             near = Suggester(heading_names(other)).nearest(wanted, 1)
             own = {heading.id for heading in target.headings}
             if near and near[0] in own:
                 return near
         return []
 
+    def _same_link(self, note: Note, link: Link, target: Note) -> list[str]:
+        """The heading that the link in this one's place means in a translation of the note."""
+        place = [x for x in note.links if x.path == link.path].index(link)
+        for language, other in self.vault.translations(note).items():
+            twin = self.vault.translations(target).get(language)
+            if twin is None or not same_outline(target, twin):
+                continue
+            there = [
+                answer
+                for answer in (resolve(self.vault, other, each) for each in other.links)
+                if isinstance(answer, Found) and answer.target == twin.id
+            ]
+            found = there[place].place if place < len(there) else None
+            if found is not None and isinstance(found.target, Heading):
+                return [target.headings[found.index].id]
+        return []
+
     def _no_note(self, note: Note, link: Link) -> Finding:
         message = f"no note or file {link.path!r}"
+        if is_external(link.path) and link.kind is LinkKind.WIKI:
+            return _finding(note, link, "L001", message, f"write [text]({link.path})")
+        if link.path.startswith("www."):
+            return _finding(note, link, "L001", message, f"write https://{link.path}")
         return _finding(note, link, "L001", message, _did_you_mean(self.near(note, link)))
 
     def near(self, note: Note, link: Link) -> list[str]:
         """Paths of the notes and files that a broken link may have meant."""
         name = link.path.rstrip("/").rpartition("/")[2]
-        name = name[:-3] if name.lower().endswith(".md") else name
+        name = unquote(without_suffix(name))
         near = self.suggesters[note.language].nearest(name)
         if not near and "." in name:
             near = self.files.nearest(name)
@@ -169,18 +195,21 @@ def alternatives(checker: LinkChecker, note: Note, link: Link, answer: Answer) -
         case _:
             return
     for target in targets:
-        bare = target.removesuffix(".md")
+        bare = without_suffix(target)
         name = spelt_as(link.path, bare, checker.vault, note)
         yield Fix(link.target_start, link.target_end, name + fragment)
 
 
 def _name(target: str) -> str:
-    return target.rpartition("/")[2].removesuffix(".md")
+    return without_suffix(target.rpartition("/")[2])
 
 
 def _in_table(note: Note, link: Link) -> bool:
-    line = note.line_text(link.line)
-    return line.count("|") > 1 and "|" in line[: link.column - 1].lstrip(" >") + line[-1:]
+    """Whether a pipe stands before or after the text around the link: it is a cell of a table."""
+    begin = note.line_starts[link.line - 1]
+    before = note.text[begin : max(begin, link.context_start)]
+    after = note.text[link.context_end : begin + len(note.line_text(link.line))]
+    return before.rstrip().endswith("|") or after.lstrip().startswith("|")
 
 
 def _fragment_fix(note: Note, link: Link, fragment: str) -> Fix | None:

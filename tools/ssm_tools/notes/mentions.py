@@ -10,6 +10,7 @@ from ssm_tools.notes.graph import Answers, resolve_all
 from ssm_tools.notes.model import Heading, Link, Note, NoteId
 from ssm_tools.notes.plain import quick_text
 from ssm_tools.notes.resolution import Found
+from ssm_tools.notes.targets import without_suffix
 from ssm_tools.notes.vault import Vault
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[»\")\]]*\s+(?=[\[«\"(*_]*[^\W\d_a-zа-яё]|\[\[|\d|$)")
@@ -57,7 +58,7 @@ def _backlink(note: Note, link: Link, answer: Found) -> Backlink:
     start, end = sentence_span(note.text, link)
     before = _shown(note.text[start : link.start])
     after = _shown(note.text[link.end : end])
-    name = answer.target.rpartition("/")[2].removesuffix(".md")
+    name = without_suffix(answer.target.rpartition("/")[2])
     shown = link.text or name
     section = note.section_at(link.start)
     return Backlink(note.id, link, section, link.relation, answer.fragment, before, shown, after)
@@ -66,7 +67,7 @@ def _backlink(note: Note, link: Link, answer: Found) -> Backlink:
 def sentence_of(note: Note, link: Link) -> str:
     """The sentence around a link as a reader sees it."""
     start, end = sentence_span(note.text, link)
-    shown = link.text or link.path.rpartition("/")[2].removesuffix(".md")
+    shown = link.text or without_suffix(link.path.rpartition("/")[2])
     return f"{_shown(note.text[start : link.start])}{shown}{_shown(note.text[link.end : end])}"
 
 

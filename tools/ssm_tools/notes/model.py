@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NewType
 
 from ssm_tools.findings import Finding
+from ssm_tools.notes.targets import without_suffix
 
 _LINE_END = re.compile(r"\r\n?|\n")
 
@@ -29,6 +30,7 @@ class LinkKind(StrEnum):
     EMBED = "embed"  # ![[a]]
     MARKDOWN = "markdown"  # [text](a.md)
     IMAGE = "image"  # ![alt](a.png)
+    PROPERTY = "property"  # "[[a]]" as a value of the front matter
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +166,19 @@ class Note:
     @property
     def slug(self) -> str:
         """The file's name without folder and suffix."""
-        return self.id.rpartition("/")[2].removesuffix(".md")
+        return without_suffix(self.id.rpartition("/")[2])
 
     @property
     def concept(self) -> str:
         """The concept that the front matter names, or the empty string."""
         value = self.front_matter.get("concept", "")
         return value if isinstance(value, str) else ""
+
+    @property
+    def permalink(self) -> str:
+        """The address that the front matter gives the page, or the empty string."""
+        value = self.front_matter.get("permalink", "")
+        return value.strip("/") or value if isinstance(value, str) else ""
 
     @cached_property
     def line_starts(self) -> list[int]:

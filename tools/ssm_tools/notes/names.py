@@ -71,8 +71,12 @@ class Names:
         folder, _, name = note_id.rpartition("/")
         if name in FOLDER_NOTES and folder and folder not in self.languages:
             pool = self.folders[language]
+            known = pool.paths.get(folder)
+            if known is None:
+                pool.entries.append((folder.rpartition("/")[2], folder))
+            elif FOLDER_NOTES.index(known.rpartition("/")[2]) < FOLDER_NOTES.index(name):
+                return
             pool.paths[folder] = note_id
-            pool.entries.append((folder.rpartition("/")[2], folder))
 
     def aliased(self, language: str, spelling: str, key: Key, asked: str) -> list[str]:
         """Notes of the language whose front matter lists the name as an alias."""

@@ -9,7 +9,7 @@ from ssm_tools.findings import Finding
 from ssm_tools.notes.codes import CODES
 from ssm_tools.notes.graph import Answers
 from ssm_tools.notes.model import Heading, Link, Note, NoteId
-from ssm_tools.notes.resolution import Found
+from ssm_tools.notes.resolution import Ambiguous, Found, Missing
 from ssm_tools.notes.vault import Vault
 
 
@@ -28,10 +28,29 @@ def parity_findings(vault: Vault, note: Note, answers: Answers) -> Iterator[Find
     yield from _behind(note, others)
 
 
+def same_outline(note: Note, other: Note) -> bool:
+    """Whether two notes have headings of the same levels in the same order."""
+    return [h.level for h in note.headings] == [h.level for h in other.headings]
+
+
+def _outline(note: Note, other: Note) -> Iterator[Finding]:
+    """The first heading at which two notes without ids part, said in the one that has it."""
+    theirs = [heading.level for heading in other.headings]
+    for index, heading in enumerate(note.headings):
+        if index >= len(theirs) or theirs[index] != heading.level:
+            if len(note.headings) >= len(theirs):
+                message = f"{other.id} has no section in the place of {heading.text!r}"
+                yield _finding(note, heading.line, heading.column, "T002", message)
+            return
+
+
 def _sections(note: Note, other: Note) -> Iterator[Finding]:
-    """Sections with an id of their own that the other note lacks. Without any, nothing is said."""
+    """Sections with an id of their own that the other note lacks; without ids, by the outline."""
     mine = [heading for heading in note.headings if heading.level > 1]
-    if not any(h.explicit for h in (*note.headings, *other.headings)) or not mine:
+    if not any(h.explicit for h in (*note.headings, *other.headings)):
+        yield from _outline(note, other)
+        return
+    if not mine:
         return
     if not any(heading.explicit for heading in mine):
         first = mine[0]
@@ -52,22 +71,39 @@ def _sections(note: Note, other: Note) -> Iterator[Finding]:
 
 
 def _edges(vault: Vault, note: Note, other: Note, answers: Answers) -> Iterator[Finding]:
-    mine, theirs = edges(vault, note, answers), edges(vault, other, answers)
-    for key, link in mine.items():
-        if key not in theirs and f"{other.language}/{key}" in vault.notes:
-            message = f"{other.id} does not link to {key}"
+    mine = edges(vault, note, answers)
+    theirs = {key for key, _ in _meant(vault, other, answers)}
+    for key, (link, target) in mine.items():
+        twin = vault.translations(target).get(other.language)
+        if twin is None and target.language == other.language:
+            twin = target
+        if key not in theirs and twin is not None:
+            message = f"{other.id} does not link to {twin.key}"
             yield _finding(note, link.line, link.column, "T003", message)
 
 
-def edges(vault: Vault, note: Note, answers: Answers) -> dict[str, Link]:
-    """What a note links to, by paths that its translations share, with the first such link."""
-    found: dict[str, Link] = {}
+def edges(vault: Vault, note: Note, answers: Answers) -> dict[str, tuple[Link, Note]]:
+    """What a note links to, by what its translations share, with the first such link."""
+    found: dict[str, tuple[Link, Note]] = {}
+    own = vault.shared_key(note)
     for link, answer in zip(note.links, answers[note.id], strict=True):
         if isinstance(answer, Found) and answer.target in vault.notes:
             target = vault.notes[NoteId(answer.target)]
-            if target.key != note.key:
-                found.setdefault(target.key, link)
+            key = vault.shared_key(target)
+            if key != own:
+                found.setdefault(key, (link, target))
     return found
+
+
+def _meant(vault: Vault, note: Note, answers: Answers) -> Iterator[tuple[str, Note]]:
+    """Notes that links name, those included that miss the heading or have several answers."""
+    for answer in answers[note.id]:
+        targets = answer.targets if isinstance(answer, Ambiguous) else ()
+        if isinstance(answer, (Found, Missing)):
+            targets = (answer.target,)
+        for target in targets:
+            if (known := vault.notes.get(NoteId(target))) is not None:
+                yield vault.shared_key(known), known
 
 
 def section_hashes(note: Note) -> dict[str, str]:

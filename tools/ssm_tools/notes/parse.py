@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ssm_tools.notes.model import Note, NoteId
 from ssm_tools.notes.plain import plain_text
+from ssm_tools.notes.properties import property_links
 from ssm_tools.notes.reader import Reader
 from ssm_tools.notes.source import decode, digest, front_matter, string_list, string_value
+from ssm_tools.notes.targets import without_suffix
 
 __all__ = ["parse_note", "plain_text"]
 
@@ -17,7 +19,8 @@ def parse_note(data: bytes, note_id: NoteId, language: str, path: Path) -> Note:
     text, faults = decode(data, note_id)
     matter = front_matter(text, note_id)
     title, title_faults = string_value(matter.values, "title", note_id)
-    aliases, alias_faults = string_list(matter.values, "aliases", note_id)
+    key = "aliases" if "aliases" in matter.values else "alias"
+    aliases, alias_faults = string_list(matter.values, key, note_id)
     reader = Reader(note_id, text, matter.body_start)
     reader.read()
     if not title:
@@ -28,13 +31,13 @@ def parse_note(data: bytes, note_id: NoteId, language: str, path: Path) -> Note:
         path=path,
         text=text,
         digest=digest(data),
-        title=title or note_id.rpartition("/")[2].removesuffix(".md"),
+        title=title or without_suffix(note_id.rpartition("/")[2]),
         front_matter=matter.values,
         aliases=aliases,
         body_start=matter.body_start,
         headings=tuple(reader.headings),
         blocks=tuple(reader.blocks),
-        links=tuple(reader.records.links),
+        links=(*property_links(text, matter), *reader.records.links),
         fences=tuple(reader.fences),
         citations=tuple(reader.records.citations),
         claims=tuple(reader.records.claims),

@@ -7,7 +7,7 @@ from functools import cache
 
 from markdown_it import MarkdownIt
 
-from ssm_tools.notes.targets import wiki_target
+from ssm_tools.notes.targets import wiki_target, without_suffix
 
 _MARKUP = re.compile(r"[*_`\[<&\\~]")
 MAX_LINE = 4096  # a longer line is no line that a reader sees
@@ -42,7 +42,7 @@ def _shown(match: re.Match[str]) -> str:
 def shown_name(inner: str) -> str:
     """Return what a wiki-link shows, from what stands between its brackets."""
     target = wiki_target(inner)
-    name = target.path.rpartition("/")[2].removesuffix(".md") or " › ".join(target.fragment)
+    name = without_suffix(target.path.rpartition("/")[2]) or " › ".join(target.fragment)
     return target.text or name.lstrip("@")
 
 

@@ -21,6 +21,7 @@ from ssm_tools.notes.reader import Reader
 from ssm_tools.notes.resolution import Found
 from ssm_tools.notes.slug import caseless
 from ssm_tools.notes.spelling import spelt_as
+from ssm_tools.notes.targets import without_suffix
 from ssm_tools.notes.vault import Vault
 
 _WORD = re.compile(r"\w+(?:-\w+)*")
@@ -109,7 +110,7 @@ def _mentions(
 
 
 def _mention(vault: Vault, note: Note, start: int, line: int, text: str, target: str) -> Finding:
-    bare = target.removesuffix(".md")
+    bare = without_suffix(target)
     name = spelt_as("", bare, vault, note)
     column = start - note.line_starts[line - 1] + 1
     link = f"[[{name}|{text}]]" if name != text else f"[[{name}]]"

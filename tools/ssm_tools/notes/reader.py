@@ -23,7 +23,8 @@ from ssm_tools.notes.plain import plain_text
 from ssm_tools.notes.slug import slugify, unique_id
 
 _EXPLICIT_ID = re.compile(r"\{:?[^{}]*?#([\w:.-]+)[^{}]*\}$")
-_BLOCK_ID = re.compile(r"(?:^|(?<=\s))\^([\w-]+)$")
+_BLOCK_ID = re.compile(r"(?:^|(?<=\s)|(?<=\]\]))\^([\w-]+)$")
+_MATHS_ID = re.compile(r"\$\$[ \t]+\^([\w-]+)$")
 _TAG = re.compile(r"\\tag\*?\{([^{}]+)\}")
 _SPLIT_LINK = re.compile(r"\|[^\[\]|\n]*\]\]")
 _NEWLINE = re.compile(r"\r\n?")
@@ -101,6 +102,10 @@ class Reader:
             if match := _TAG.search(self.text, start, end):
                 place = self._first_mark(lines[0])
                 self.equations.append(Equation(match.group(1), start, end, *place))
+            if match := _MATHS_ID.search(self.text[start:end]):
+                mark = start + match.start(1) - 1
+                row, column = lines[1], mark - self.starts[lines[1] - 1] + 1
+                self.blocks.append(Block(match.group(1), start, end, row, column, mark, end))
         elif kind == "comment_block":
             self.comments.append(self._range(lines))
         if kind != "paragraph_open":

@@ -15,6 +15,7 @@ from ssm_tools.notes.model import Block, Heading, Link, Note, NoteId
 from ssm_tools.notes.resolution import Found, Tier, resolve
 from ssm_tools.notes.slug import slugify
 from ssm_tools.notes.spelling import respelt
+from ssm_tools.notes.targets import without_suffix
 from ssm_tools.notes.vault import Vault
 
 
@@ -77,7 +78,7 @@ def _prefixes(vault: Vault, old: str) -> list[str]:
 
 
 def _by_name(vault: Vault, old: str, new: str) -> dict[str, str]:
-    named = [note for note in vault.notes.values() if note.slug == old.removesuffix(".md")]
+    named = [note for note in vault.notes.values() if note.slug == without_suffix(old)]
     keys = sorted({note.key for note in named})
     if not keys:
         raise RenameError(f"no note or folder {old!r}")
@@ -256,7 +257,7 @@ def _edit_fragments(
                 last = index == len(parts) - 1
                 if last and answer.place.target is not place:
                     continue
-                if not last and not (isinstance(place, Heading) and answers_to(place, part)):
+                if not last and not (isinstance(place, Heading) and answers_to(note, place, part)):
                     continue
                 parts[index] = renamed(part)
             if tuple(parts) != link.fragment:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from ssm_tools.notes.fragments import Place, find_place
 from ssm_tools.notes.model import Link, LinkKind, Note, NoteId
 from ssm_tools.notes.names import ALL_SPELLINGS, Names, Pool
-from ssm_tools.notes.targets import is_external
+from ssm_tools.notes.targets import is_external, without_suffix
 from ssm_tools.notes.vault import Vault
 
 
@@ -107,7 +107,7 @@ def resolve_path(vault: Vault, note: Note, path: str, *, markdown: bool = False)
     """Return the note or file that a path means in a note, fragments aside."""
     names, language = vault.names, note.language
     folder = note.id.rpartition("/")[0]
-    asked = _without_suffix(path).rstrip("/")
+    asked = without_suffix(path.strip()).rstrip("/")
     exact = _exact(vault, folder, asked, language, markdown)
     if exact is not None:
         return exact
@@ -122,11 +122,6 @@ def resolve_path(vault: Vault, note: Note, path: str, *, markdown: bool = False)
             if isinstance(answer, Found):
                 return replace(answer, tier=Tier.OTHER_LANGUAGE)
     return Missing(path)
-
-
-def _without_suffix(path: str) -> str:
-    path = path.strip()
-    return path[:-3] if path.lower().endswith(".md") else path
 
 
 def _tail(asked: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssm_tools.notes.targets import without_suffix
+
 FAMILIES = (
     *("foundations", "structured", "selective", "linear_attention", "recurrent", "attention"),
     *("hybrid", "vision", "audio", "multimodal"),
@@ -189,7 +191,7 @@ def concept_files(family: str, slug: str, title: str) -> dict[str, str]:
 
 def note_files(vault: Path, languages: tuple[str, ...], path: str, title: str) -> dict[str, str]:
     """Return the text of a new note in each language, by path from the current folder."""
-    bare = path.removesuffix(".md").strip("/")
+    bare = without_suffix(path).strip("/")
     if not bare or ".." in bare.split("/"):
         raise ValueError(f"{path!r} is no path inside the vault")
     text = PLAIN_NOTE.format(title=title)

@@ -107,12 +107,12 @@ def string_value(values: Mapping[str, Any], key: str, name: str) -> tuple[str, t
 def string_list(
     values: Mapping[str, Any], key: str, name: str
 ) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
-    """Return a list of texts of the front matter; one text stands for a list of one."""
+    """Return a list of texts of the front matter; a text is split at commas, as by Obsidian."""
     value = values.get(key)
     if value is None:
         return (), ()
     if isinstance(value, str):
-        return ((value,) if value.strip() else ()), ()
+        return tuple(text.strip() for text in value.split(",") if text.strip()), ()
     if not isinstance(value, list):
         return (), (_wrong_type(name, key, value, "a list of texts"),)
     texts = tuple(str(v) for v in value if isinstance(v, (str, int, float)) and str(v).strip())

@@ -56,6 +56,11 @@ def markdown_target(href: str) -> tuple[str, tuple[str, ...]]:
     return path, tuple(part for part in unquote(fragment).split("#") if part)
 
 
+def without_suffix(path: str) -> str:
+    """The path of a note without `.md`, in whatever case it is written; other paths unchanged."""
+    return path[:-3] if path.lower().endswith(".md") else path
+
+
 def is_external(href: str) -> bool:
     """Whether a destination names a place outside any vault: it has a scheme or a host."""
     return _EXTERNAL.match(href) is not None

@@ -11,6 +11,7 @@ from ssm_tools.notes.fragments import Place
 from ssm_tools.notes.graph import Answers
 from ssm_tools.notes.model import Block, Heading, Link, LinkKind, Note, NoteId
 from ssm_tools.notes.resolution import Found, resolve
+from ssm_tools.notes.targets import without_suffix
 from ssm_tools.notes.vault import Vault
 
 MAX_DEPTH = 16
@@ -174,7 +175,7 @@ class _Expansion:
 def _as_link(answer: Found) -> str:
     """A plain link in the place of an embed."""
     fragment = f"#{answer.fragment}" if answer.fragment else ""
-    path = answer.target.removesuffix(".md")
+    path = without_suffix(answer.target)
     return f"[[/{path}{fragment}|{path.rpartition('/')[2]}]]"
 
 
@@ -186,7 +187,7 @@ def _from_root(note: Note, link: Link, answer: Found) -> str:
         fragment = f"#{answer.fragment}" if answer.fragment else ""
         return f"{raw[:begin]}</{answer.target}{fragment}>{raw[end:]}"
     fragment = f"#{answer.fragment}" if answer.fragment else ""
-    path = answer.target.removesuffix(".md") if answer.note else answer.target
-    name = answer.target.rpartition("/")[2].removesuffix(".md")
+    path = without_suffix(answer.target) if answer.note else answer.target
+    name = without_suffix(answer.target.rpartition("/")[2])
     shown = "" if link.text is not None or link.kind is LinkKind.EMBED else f"|{name}"
     return f"{raw[:begin]}/{path}{fragment}{shown}{raw[end:]}"

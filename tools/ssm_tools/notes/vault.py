@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,14 +53,40 @@ class Vault:
         """The names by which notes and files are found."""
         return Names(self.languages, self.notes, self.files)
 
+    @cached_property
+    def _by_permalink(self) -> Mapping[str, dict[str, NoteId]]:
+        """Permalink → language → note, of those that one note in a language has."""
+        found: dict[str, dict[str, NoteId]] = defaultdict(dict)
+        twice: set[str] = set()
+        for note in self.notes.values() if len(self.languages) > 1 else ():
+            if note.permalink and note.language:
+                if note.language in found[note.permalink]:
+                    twice.add(note.permalink)
+                found[note.permalink][note.language] = note.id
+        return {key: notes for key, notes in found.items() if key not in twice}
+
     def translations(self, note: Note) -> dict[str, Note]:
-        """The note's counterparts in the other languages: the same path under their folders."""
+        """The note's counterparts in the other languages.
+
+        They have the same path under their folders, or else the same `permalink` in the front
+        matter, where folders and files are named in the language.
+        """
         found = {}
-        for language in self.languages:
+        alike = self._by_permalink.get(note.permalink, {}) if note.permalink else {}
+        for language in self.languages if note.language else ():
             other = self.notes.get(NoteId(f"{language}/{note.key}"))
+            if other is None and language in alike:
+                other = self.notes[alike[language]]
             if language != note.language and other is not None:
                 found[language] = other
         return found
+
+    def shared_key(self, note: Note) -> str:
+        """What a note and its translations have in common: the path of the first of them."""
+        if not note.permalink or not note.language:
+            return note.key
+        kin = {**self.translations(note), note.language: note}
+        return next(kin[language].key for language in self.languages if language in kin)
 
 
 def load_vault(root: Path, languages: tuple[str, ...] | None = None) -> Vault:

@@ -34,6 +34,7 @@ class LinkWriter:
         edits = [
             edit
             for link, answer in zip(note.links, answers, strict=True)
+            if link.kind is not LinkKind.PROPERTY
             for edit in self._link(note, link, answer)
         ]
         edits += [(c.start, c.end, self._citation(c.key, c.text)) for c in note.citations]

@@ -16,7 +16,7 @@ from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.tasklists import tasklists_plugin
 
-from ssm_tools.notes.block_rules import comment_block, math_block
+from ssm_tools.notes.block_rules import admonition, comment_block, math_block
 from ssm_tools.notes.inline_rules import Scan, comment, maths
 from ssm_tools.notes.parse import plain_text
 from ssm_tools.notes.slug import slugify, unique_id
@@ -120,10 +120,16 @@ def _callouts(state: StateCore) -> None:
             token.tag = "div"
 
 
+def _tab(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """A tab of Material, shown as its title and what it holds."""
+    is_tab = state.src.startswith("===", state.bMarks[start] + state.tShift[start])
+    return is_tab and admonition(state, start, end, silent)
+
+
 def parser() -> MarkdownIt:
     """Return the parser of pages."""
     md = MarkdownIt("commonmark", {"html": True, "maxNesting": 100})
-    md.enable(["table", "strikethrough"]).disable("code")
+    md.enable(["table", "strikethrough"])
     interrupts: Any = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     md.block.ruler.before("fence", "math_block", _math_block, interrupts)
     md.block.ruler.before("fence", "comment_block", comment_block, interrupts)
@@ -131,6 +137,7 @@ def parser() -> MarkdownIt:
     md.inline.ruler.before("html_inline", "comment", _comment_inline)
     md.inline.ruler.before("emphasis", "highlight", _highlight)
     md.inline.terminator_re = re.compile(r"[\n!#$%&*+\-:<=>@\[\\\]^_`{}~]")
+    md.block.ruler.before("code", "tab", _tab, {"alt": ["paragraph", "reference"]})
     admon_plugin(md)
     footnote_plugin(md)
     tasklists_plugin(md)
