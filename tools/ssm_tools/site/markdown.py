@@ -165,7 +165,7 @@ def _quote_open(tokens: Sequence[Token], index: int, options: Any, env: dict[str
     token = tokens[index]
     if token.tag == "blockquote":
         return "<blockquote>\n"
-    title = escape(str(token.meta["title"]))
+    title = _parser().renderInline(str(token.meta["title"]), env)
     kind = escape(str(token.attrGet("class")))
     return f'<div class="{kind}">\n<p class="admonition-title">{title}</p>\n'
 
