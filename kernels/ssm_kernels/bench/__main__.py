@@ -1,43 +1,141 @@
-"""`python -m ssm_kernels.bench [op ...] --results DIR --commit HASH`: time and append rows."""
+"""`python -m ssm_kernels.bench [op ...]`: time operators and their peers, and append rows.
+
+The rows of most value come first, and each is written as soon as it is known, so that a run that
+is cut short keeps what it has: first calls with an empty cache, which are timed while the rest is
+compiled, the headline shapes, the lengths, whole models, and `torch.compile` of the definitions.
+"""
 
 import argparse
 import datetime
 import subprocess
 import sys
+import tempfile
+import time
 import uuid
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ssm_kernels.bench.cases import CASES, Case
-from ssm_kernels.bench.row import Row, installed, source_hash
+from ssm_kernels.bench import cold
+from ssm_kernels.bench.cases import HEADLINE, LENGTHS, Make
+from ssm_kernels.bench.measure import measure, timed
+from ssm_kernels.bench.models import model_rows
+from ssm_kernels.bench.ready import compile_ahead, tune_quickly
+from ssm_kernels.bench.row import Row, installed
+
+OPS = list(dict.fromkeys([*HEADLINE, *LENGTHS]))
+COMPILED = "torch.compile"
+COLD = ("ssd", "selective_scan", "gated_rms_norm")  # whose first calls are timed
 
 
 def main(argv: list[str] | None = None) -> int:
     """Time the named operators and print a table; returns 2 without a CUDA device."""
-    parser = argparse.ArgumentParser(prog="python -m ssm_kernels.bench", description=__doc__)
-    parser.add_argument("op", nargs="*", choices=[[], *CASES], help="operators; all if none")
-    parser.add_argument("--results", type=Path, default=Path("kernels/results"))
-    parser.add_argument("--commit", default=None, help="commit of the tree, where git is absent")
-    args = parser.parse_args(argv)
+    start = time.perf_counter()
+    args = parse(argv)
     if not torch.cuda.is_available():
         print("the benchmark needs a CUDA device; none is visible", file=sys.stderr)
         return 2
-    place = provenance(args.commit, args.op)
-    args.results.mkdir(parents=True, exist_ok=True)
-    for op in args.op or CASES:
-        with (args.results / f"{op}.jsonl").open("a", encoding="utf-8") as file:
-            for case in CASES[op]():
-                for row in measure(case, place):
-                    file.write(row.as_json() + "\n")
-                    share = row.floor_ms / row.ms
-                    print(f"{op} {row.shape} {row.impl} {row.pass_}: {row.ms:.3f} ms, {share:.0%}")
+    ops = args.op or OPS
+    found = get_ready(ops, start + min(600.0, 0.55 * args.budget))
+    tune_quickly()
+    place = provenance(args.commit, f"{' '.join(args.op)} --budget {args.budget:g}".strip())
+    print(f"ready after {time.perf_counter() - start:.0f} s: {place}", flush=True)
+
+    def left() -> float:
+        return float(args.budget) - (time.perf_counter() - start)
+
+    write(args.results, (cold.cold_row(*one, place) for one in found))
+    write(args.results, stages(ops, place, left, whole=not args.op))
     return 0
 
 
-def provenance(commit: str | None, ops: list[str]) -> dict[str, Any]:
+def get_ready(ops: list[str], end: float) -> list[tuple[str, str, dict[str, Any]]]:
+    """Compile what is timed, while first calls are timed beside it; nothing else is timed yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        running = cold.start([op for op in COLD if op in ops], Path(folder))
+        compile_ahead(ops, end=end, spare=len(running))
+        return cold.finish(running, end=end)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m ssm_kernels.bench", description=__doc__)
+    parser.add_argument("op", nargs="*", choices=[[], *OPS], help="operators; all if none")
+    parser.add_argument(
+        "--results", type=Path, default=Path("kernels/results"), help="folder, or one *.jsonl"
+    )
+    parser.add_argument("--commit", default=None, help="commit of the tree, where git is absent")
+    parser.add_argument(
+        "--budget", type=float, default=1800.0, help="seconds after which no further case begins"
+    )
+    return parser.parse_args(argv)
+
+
+def stages(
+    ops: list[str], place: dict[str, Any], left: Callable[[], float], *, whole: bool
+) -> Iterator[Row]:
+    """All rows but those of first calls, those of most value first, while time is left.
+
+    A peer that is compiled anew for every length comes after all others.
+    """
+
+    def is_slow(op: str, impl: str) -> bool:
+        return (op, impl) == ("ssd", "mamba_ssm")
+
+    def is_timed(op: str, impl: str) -> bool:
+        return impl != COMPILED and not is_slow(op, impl)
+
+    yield from timed_cases(HEADLINE, ops, place, left, lambda _, impl: impl != COMPILED)
+    yield from timed_cases(LENGTHS, ops, place, left, is_timed)
+    if whole and left() > 0:
+        yield from model_rows(place)
+    yield from timed_cases(LENGTHS, ops, place, left, is_slow)
+    yield from timed_cases(HEADLINE, ops, place, left, lambda _, impl: impl == COMPILED)
+
+
+def timed_cases(
+    table: dict[str, list[Make]],
+    ops: list[str],
+    place: dict[str, Any],
+    left: Callable[[], float],
+    wanted: Callable[[str, str], bool],
+) -> Iterator[Row]:
+    """Rows of the table's cases, of the implementations that are wanted of an operator."""
+    for op, makes in table.items():
+        for make in makes if op in ops else []:
+            if left() <= 0:
+                return
+            case = make()
+            impls = [name for name in case.impls if wanted(op, name)]
+            if impls:
+                yield from measure(case, place, impls)
+            del case
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def write(folder: Path, rows: Iterable[Row]) -> None:
+    """Append each row to its operator's file, and print it, as it comes.
+
+    A `folder` named *.jsonl is one file that takes them all.
+    """
+    single = folder.suffix == ".jsonl"
+    (folder.parent if single else folder).mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        path = folder if single else folder / f"{row.op}.jsonl"
+        with path.open("a", encoding="utf-8") as file:
+            file.write(row.as_json() + "\n")
+        shape = " ".join(f"{name}{size}" for name, size in row.shape.items())
+        print(
+            f"{row.op} {shape} {row.impl} {row.pass_}: {row.ms:.4f} ms, "
+            f"{row.floor_ms / row.ms:.0%}, error {row.error}",
+            flush=True,
+        )
+
+
+def provenance(commit: str | None, arguments: str) -> dict[str, Any]:
     """What all rows of this run share, with the card's two ceilings measured now."""
     smi = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     git = ["git", "rev-parse", "HEAD"]
@@ -53,62 +151,12 @@ def provenance(commit: str | None, ops: list[str]) -> dict[str, Any]:
         "triton": installed("triton"),
         "commit": commit
         or subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip(),
-        "command": " ".join(["python -m ssm_kernels.bench", *ops]),
+        "command": f"python -m ssm_kernels.bench {arguments}".strip(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "run": uuid.uuid4().hex[:12],
         "copy_tb_s": round(4 * src.numel() / copy_ms / 1e9, 3),
         "matmul_tflop_s": round(2 * 8192**3 / matmul_ms / 1e9, 1),
     }
-
-
-def timed(call: Any) -> tuple[float, float, float]:
-    """Median, 20th and 80th percentile of one call in milliseconds, by device events."""
-    from triton.testing import do_bench
-
-    median, low, high = do_bench(call, warmup=25, rep=100, quantiles=[0.5, 0.2, 0.8])
-    return median, low, high
-
-
-def measure(case: Case, place: dict[str, Any]) -> list[Row]:
-    """Rows of one case: forward, and forward with backward, for every implementation."""
-    want = case.reference()
-    rows = []
-    for impl, (operands, call) in case.impls.items():
-        with torch.no_grad():
-            out = call(**operands)
-            error = ((out[:1].double() - want).norm() / want.norm()).item()
-            grad = torch.randn_like(out)
-        leaves = {name: t.detach().requires_grad_() for name, t in operands.items()}
-
-        def forward(call: Any = call, operands: dict[str, Tensor] = operands) -> None:
-            with torch.no_grad():
-                call(**operands)
-
-        def both(call: Any = call, leaves: dict[str, Tensor] = leaves, g: Tensor = grad) -> None:
-            torch.autograd.grad(call(**leaves), list(leaves.values()), g)
-
-        bytes_both, flops_both = case.bytes_fwd + case.bytes_bwd, case.flops_fwd + case.flops_bwd
-        passes: dict[str, tuple[Any, int, int]] = {
-            "fwd": (forward, case.bytes_fwd, case.flops_fwd),
-            "fwd_bwd": (both, bytes_both, flops_both),
-        }
-        for pass_, (run, moved, flops) in passes.items():
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            run()
-            peak = torch.cuda.max_memory_allocated() - before
-            ms, low, high = timed(run)
-            floor = moved / place["copy_tb_s"] / 1e9
-            rows.append(
-                Row(
-                    op=case.op, impl=impl, pass_=pass_, shape=case.shape,
-                    dtype=str(case.dtype).removeprefix("torch."), ms=round(ms, 4),
-                    ms_low=round(low, 4), ms_high=round(high, 4), bytes_moved=moved, flops=flops,
-                    floor_ms=round(floor, 4), peak_mib=round(peak / 2**20, 1), error=error,
-                    source_hash=source_hash(Path(__file__).parents[1] / case.op), **place,
-                )
-            )  # fmt: skip
-    return rows
 
 
 if __name__ == "__main__":

@@ -1,103 +1,240 @@
-"""The table of what is timed: one function an operator, which yields its implementations.
+"""The table of what is timed: one function an operator and shape, which returns its `Case`.
 
-To add an operator, write a function that takes a shape and returns its `Case`, and name it in
-`CASES`. A peer is a column that appears when its package can be imported.
+To add an operator, write such a function and name it in `HEADLINE`, and in `LENGTHS` if its time
+is worth knowing against the length. The first have 32,768 tokens and published sizes.
 """
 
-import importlib
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from functools import cache, partial
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
+from ssm_kernels.bench.case import OURS, Case, Cost, Impl
+from ssm_kernels.bench.decode_cases import conv_step_case, state_update_case
+from ssm_kernels.bench.peers import imported
+from ssm_kernels.causal_conv1d.op import causal_conv1d
+from ssm_kernels.gated_rms_norm.op import gated_rms_norm
 from ssm_kernels.selective_scan.op import selective_scan
+from ssm_kernels.ssd.op import ssd
+from ssm_ref.selective import causal_conv1d as conv_definition
+from ssm_ref.selective import gated_rms_norm as norm_definition
 from ssm_ref.selective.selective_scan import selective_scan_chunked
+from ssm_ref.selective.ssd import ssd_chunked
 
-Shape = dict[str, int]
-Call = Callable[..., Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Case:
-    """One operator at one shape."""
-
-    op: str
-    shape: Shape
-    dtype: torch.dtype
-    # name → (operands, function of them); the first output is compared and differentiated.
-    impls: dict[str, tuple[dict[str, Tensor], Call]]
-    reference: Callable[[], Tensor]  # the first output in float64, laid out as ours
-    bytes_fwd: int
-    bytes_bwd: int
-    flops_fwd: int
-    flops_bwd: int
+HALF = torch.bfloat16
+Make = Callable[[], Case]
 
 
-def selective_scan_case(b: int, l: int, d: int, n: int, dtype: torch.dtype) -> Case:
+def normals(device: str) -> Callable[..., Tensor]:
+    """A source of the same normal numbers on every run."""
+    gen = torch.Generator(device).manual_seed(0)
+    return lambda *shape: torch.randn(shape, generator=gen, device=device)
+
+
+def channel_first(t: Tensor) -> Tensor:
+    """(b, l, d) as (b, d, l), or back."""
+    return t.mT.contiguous()
+
+
+def selective_scan_case(
+    b: int, l: int, d: int, n: int, dtype: torch.dtype = HALF, device: str = "cuda"
+) -> Case:
     """Mamba's scan with D, gate, bias and softplus: ours, and mamba-ssm's CUDA operator."""
-    gen = torch.Generator("cuda").manual_seed(0)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=gen, device="cuda")
-
+    normal = normals(device)
     ours = {
         "x": normal(b, l, d).to(dtype),
         "dt": (normal(b, l, d) / 2).to(dtype),
-        "A": -torch.arange(1, n + 1, device="cuda").float().repeat(d, 1),
+        "A": -torch.arange(1, n + 1, device=device).float().repeat(d, 1),
         "B": normal(b, l, n).to(dtype),
         "C": normal(b, l, n).to(dtype),
         "D": normal(d),
         "z": normal(b, l, d).to(dtype),
         "dt_bias": normal(d) / 2 - 4,
     }
-    impls: dict[str, tuple[dict[str, Tensor], Call]] = {
-        "ssm_kernels": (ours, lambda **t: selective_scan(**t, dt_softplus=True)[0])
-    }
-    if (peer := _mamba_ssm()) is not None:
+    impls = {OURS: Impl(operands=ours, call=lambda **t: selective_scan(**t, dt_softplus=True)[0])}
+    # The interface imports without its CUDA extension and fails only when it is called.
+    built = importlib.util.find_spec("selective_scan_cuda") is not None
+    if built and (peer := imported("mamba_ssm.ops.selective_scan_interface", "selective_scan_fn")):
         names = {"x": "u", "dt": "delta", "dt_bias": "delta_bias"}
-        theirs = {
-            names.get(name, name): t.mT.contiguous() if t.ndim == 3 else t
-            for name, t in ours.items()
-        }
-        impls["mamba_ssm"] = (theirs, lambda **t: peer(**t, delta_softplus=True).mT)
+        impls["mamba_ssm"] = Impl(
+            operands={
+                names.get(name, name): channel_first(t) if t.ndim == 3 else t
+                for name, t in ours.items()
+            },
+            call=lambda **t: peer(**t, delta_softplus=True),
+            x="u",
+            layout=channel_first,
+        )
     tokens, size = b * l, ours["x"].element_size()
     wide, narrow = tokens * d * size, tokens * n * size
+    fwd, bwd = 4 * wide + 2 * narrow, 7 * wide + 4 * narrow
     return Case(
         op="selective_scan",
         shape={"b": b, "l": l, "d": d, "n": n},
         dtype=dtype,
         impls=impls,
-        reference=lambda: _exact(ours),
-        bytes_fwd=4 * wide + 2 * narrow,
-        bytes_bwd=7 * wide + 4 * narrow,
-        flops_fwd=9 * tokens * d * n,
-        flops_bwd=24 * tokens * d * n,
+        exact=lambda **t: selective_scan_chunked(**t, dt_softplus=True)[0],
+        sliced=frozenset({"x", "dt", "B", "C", "z"}),
+        costs={
+            "fwd": Cost(bytes_moved=fwd, flops=9 * tokens * d * n),
+            "fwd_bwd": Cost(bytes_moved=fwd + bwd, flops=33 * tokens * d * n),
+        },
     )
 
 
-def _exact(operands: dict[str, Tensor]) -> Tensor:
-    """The first row of the batch in float64."""
-    first = {name: t[:1].double() if t.ndim == 3 else t.double() for name, t in operands.items()}
-    x, dt, A, B, C = (first[name] for name in ("x", "dt", "A", "B", "C"))
-    rest = {"D": first["D"], "z": first["z"], "dt_bias": first["dt_bias"]}
-    return selective_scan_chunked(x, dt, A, B, C, dt_softplus=True, **rest)[0]  # type: ignore[arg-type]
+def ssd_case(
+    b: int, l: int, h: int, p: int, n: int, dtype: torch.dtype = HALF, device: str = "cuda"
+) -> Case:
+    """SSD with D, bias and softplus: ours, and mamba-ssm's chunks of 256."""
+    normal = normals(device)
+    ours = {
+        "x": normal(b, l, h, p).to(dtype),
+        "dt": (normal(b, l, h) / 2).to(dtype),
+        "A": -torch.linspace(1, 16, h, device=device),
+        "B": normal(b, l, 1, n).to(dtype),
+        "C": normal(b, l, 1, n).to(dtype),
+        "D": normal(h),
+        "dt_bias": normal(h) / 2 - 4,
+    }
+    impls = {OURS: Impl(operands=ours, call=lambda **t: ssd(**t, dt_softplus=True)[0])}
+    if peer := imported("mamba_ssm.ops.triton.ssd_combined", "mamba_chunk_scan_combined"):
+        impls["mamba_ssm"] = Impl(
+            operands=ours, call=lambda **t: peer(**t, chunk_size=256, dt_softplus=True)
+        )
+    tokens, size = b * l, ours["x"].element_size()
+    wide, narrow = tokens * h * p * size, tokens * n * size
+    fwd, bwd = 2 * wide + tokens * h * size + 2 * narrow, 3 * wide + 2 * tokens * h * size
+    flops = 4 * tokens * h * p * n
+    return Case(
+        op="ssd",
+        shape={"b": b, "l": l, "h": h, "p": p, "n": n},
+        dtype=dtype,
+        impls=impls,
+        exact=lambda **t: ssd_chunked(**t, dt_softplus=True)[0],
+        sliced=frozenset({"x", "dt", "B", "C"}),
+        costs={
+            "fwd": Cost(bytes_moved=fwd, flops=flops),
+            "fwd_bwd": Cost(bytes_moved=fwd + bwd + 4 * narrow, flops=3 * flops),
+        },
+        products=True,
+    )
 
 
-def _mamba_ssm() -> Call | None:
-    # The interface imports without its CUDA extension and fails only when it is called.
-    if importlib.util.find_spec("selective_scan_cuda") is None:
-        return None
-    interface = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
-    return cast(Call, interface.selective_scan_fn)
+def conv_case(
+    b: int, l: int, d: int, k: int, dtype: torch.dtype = HALF, device: str = "cuda"
+) -> Case:
+    """The convolution with bias and SiLU: ours, and causal-conv1d's in both of its layouts."""
+    normal = normals(device)
+    ours = {"x": normal(b, l, d), "weight": normal(d, k), "bias": normal(d)}
+    ours = {name: t.to(dtype) for name, t in ours.items()}
+
+    def exact(**t: Tensor) -> Tensor:
+        return conv_definition.causal_conv1d(**t, activation="silu")[0]
+
+    impls = {OURS: Impl(operands=ours, call=lambda **t: causal_conv1d(**t, activation="silu")[0])}
+    if peer := imported("causal_conv1d", "causal_conv1d_fn"):
+        call = partial(peer, activation="silu")
+        first = ours | {"x": channel_first(ours["x"])}
+        impls["causal_conv1d"] = Impl(operands=first, call=call, layout=channel_first)
+        last = ours | {"x": ours["x"].mT}
+        impls["causal_conv1d channel-last"] = Impl(operands=last, call=call, layout=lambda t: t.mT)
+    wide = b * l * d * ours["x"].element_size()
+    return Case(
+        op="causal_conv1d",
+        shape={"b": b, "l": l, "d": d, "k": k},
+        dtype=dtype,
+        impls=impls | compiled(ours, exact, device),
+        exact=exact,
+        sliced=frozenset({"x"}),
+        costs={
+            "fwd": Cost(bytes_moved=2 * wide, flops=2 * b * l * d * k),
+            "fwd_bwd": Cost(bytes_moved=5 * wide, flops=6 * b * l * d * k),
+        },
+    )
 
 
-def selective_scan_cases() -> list[Case]:
-    """The headline at 32,768 tokens, lengths at constant tokens, and batch 1."""
-    lengths = [512, 2048, 8192, 32_768, 131_072]
-    return [selective_scan_case(max(1, 32_768 // l), l, 2048, 16, torch.bfloat16) for l in lengths]
+def norm_case(rows: int, d: int, dtype: torch.dtype = HALF, device: str = "cuda") -> Case:
+    """Gate first, then RMSNorm, as in Mamba-2: ours, and mamba-ssm's."""
+    normal = normals(device)
+    ours = {"x": normal(rows, d).to(dtype), "weight": normal(d), "z": normal(rows, d).to(dtype)}
+    impls = {OURS: Impl(operands=ours, call=gated_rms_norm)}
+    if peer := imported("mamba_ssm.ops.triton.layernorm_gated", "rmsnorm_fn"):
+        options = {"bias": None, "eps": 1e-5, "norm_before_gate": False}
+        impls["mamba_ssm"] = Impl(operands=ours, call=lambda **t: peer(**t, **options))
+    wide = rows * d * ours["x"].element_size()
+    return Case(
+        op="gated_rms_norm",
+        shape={"rows": rows, "d": d},
+        dtype=dtype,
+        impls=impls | compiled(ours, norm_definition.gated_rms_norm, device),
+        exact=norm_definition.gated_rms_norm,
+        sliced=frozenset({"x", "z"}),
+        rows=512,
+        costs={
+            "fwd": Cost(bytes_moved=3 * wide, flops=8 * rows * d),
+            "fwd_bwd": Cost(bytes_moved=8 * wide, flops=24 * rows * d),
+        },
+    )
 
 
-CASES: dict[str, Callable[[], list[Case]]] = {"selective_scan": selective_scan_cases}
+def attention_case(
+    b: int, l: int, h: int, p: int, dtype: torch.dtype = HALF, device: str = "cuda"
+) -> Case:
+    """Causal flash attention, the rival of the scan at the same number of channels, h · p."""
+    normal = normals(device)
+    ours = {name: normal(b, h, l, p).to(dtype) for name in ("query", "key", "value")}
+    call = partial(scaled_dot_product_attention, is_causal=True)
+    wide, flops = b * h * l * p * ours["query"].element_size(), 2 * b * h * l * l * p
+    return Case(
+        op="attention",
+        shape={"b": b, "l": l, "h": h, "p": p},
+        dtype=dtype,
+        impls={"sdpa": Impl(operands=ours, call=call, x="query")},
+        exact=call,
+        sliced=frozenset(),
+        costs={
+            "fwd": Cost(bytes_moved=4 * wide, flops=flops),
+            "fwd_bwd": Cost(bytes_moved=12 * wide, flops=7 * flops // 2),
+        },
+        products=True,
+    )
+
+
+def compiled(
+    operands: dict[str, Tensor], definition: Callable[..., Tensor], device: str
+) -> dict[str, Impl]:
+    """The definition through torch.compile, on a GPU."""
+    if device != "cuda":
+        return {}
+
+    @cache  # the compiler's import takes seconds
+    def made() -> Callable[..., Tensor]:
+        return torch.compile(definition)
+
+    return {"torch.compile": Impl(operands=operands, call=lambda **t: made()(**t))}
+
+
+TOKENS = 32_768
+BATCHES = (1, 64, 256)
+LONG = (512, 2048, 8192, 32_768, 131_072)
+
+HEADLINE: dict[str, list[Make]] = {
+    "ssd": [partial(ssd_case, 8, 4096, 80, 64, 128)],
+    "causal_conv1d": [
+        partial(conv_case, 8, 4096, 4096, 4),
+        *(partial(conv_step_case, b, 4096, 4) for b in BATCHES),
+    ],
+    "gated_rms_norm": [partial(norm_case, TOKENS, 5120)],
+    "state_update": [partial(state_update_case, b, 80, 64, 128) for b in BATCHES],
+    "selective_scan": [partial(selective_scan_case, 8, 4096, 2048, 16)],
+}
+LENGTHS: dict[str, list[Make]] = {
+    "selective_scan": [
+        partial(selective_scan_case, max(1, TOKENS // l), l, 2048, 16) for l in LONG
+    ],
+    "attention": [partial(attention_case, max(1, TOKENS // l), l, 16, 128) for l in LONG],
+    "ssd": [partial(ssd_case, max(1, TOKENS // l), l, 80, 64, 128) for l in LONG],
+}

@@ -1,0 +1,195 @@
+"""The benchmark: errors, rows, order and failures of its cases at tiny sizes on a CPU."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from triton.runtime.autotuner import Autotuner
+
+from ssm_kernels.bench import __main__ as bench
+from ssm_kernels.bench import cases, cold, ready
+from ssm_kernels.bench.case import OURS, Case, Impl
+from ssm_kernels.bench.decode_cases import conv_step_case, state_update_case
+from ssm_kernels.bench.measure import measure
+from ssm_kernels.bench.peers import imported
+from ssm_kernels.bench.row import Row, source_hash
+
+PLACE = {
+    "device": "a card", "driver": "1", "torch": "2", "triton": "3", "commit": "c", "command": "m",
+    "date": "2026-11-24", "run": "r", "copy_tb_s": 3.0, "matmul_tflop_s": 800.0,
+}  # fmt: skip
+FLOAT = {"dtype": torch.float32, "device": "cpu"}
+MAKES: dict[str, Callable[[], Case]] = {
+    "ssd": partial(cases.ssd_case, 2, 8, 4, 2, 3, **FLOAT),
+    "selective_scan": partial(cases.selective_scan_case, 2, 8, 3, 4, **FLOAT),
+    "causal_conv1d": partial(cases.conv_case, 2, 8, 8, 4, **FLOAT),
+    "gated_rms_norm": partial(cases.norm_case, 5, 8, **FLOAT),
+    "state_update": partial(state_update_case, 3, 4, 2, 3, **FLOAT),
+    "conv_step": partial(conv_step_case, 3, 8, 4, **FLOAT),
+}
+
+
+def clock(run: Callable[[], Any]) -> tuple[float, float, float]:
+    run()
+    return 2.0, 1.0, 3.0
+
+
+def row_of(op: str) -> Row:
+    found = {"pass": "fwd", "ms": 1.0, "shape": {"b": 1}, "dtype": "bfloat16"}
+    return cold.cold_row(op, OURS, found, PLACE)
+
+
+@pytest.mark.parametrize("name", MAKES)
+def test_rows_of_a_case(name: str) -> None:
+    case = MAKES[name]()
+    rows = [row for row in measure(case, PLACE, clock=clock) if row.impl == OURS]
+    assert [row.pass_ for row in rows] == list(case.costs)
+    for row in rows:
+        assert row.error is not None
+        assert row.error < 1e-6
+        assert row.floor_ms >= 0
+        assert row.bytes_moved == case.costs[row.pass_].bytes_moved
+        assert json.loads(row.as_json())["pass"] == row.pass_
+
+
+def test_decode_is_counted_by_the_step() -> None:
+    (row,) = measure(MAKES["state_update"](), PLACE, [OURS], clock=clock)
+    assert (row.ms, row.ms_low, row.ms_high) == (0.1, 0.05, 0.15)
+
+
+def test_peers_are_compared_in_their_own_layout_and_names() -> None:
+    case = MAKES["selective_scan"]()
+    ours = case.impls[OURS]
+
+    def call(u: Tensor, **rest: Tensor) -> Tensor:
+        return ours.call(x=u.mT, **rest).mT
+
+    operands = {"u" if n == "x" else n: t for n, t in ours.operands.items()}
+    operands["u"] = cases.channel_first(operands["u"])
+    peer = Impl(operands=operands, call=call, x="u", layout=cases.channel_first)
+    case = dataclasses.replace(case, impls={**case.impls, "peer": peer})
+    assert all((row.error or 1) < 1e-6 for row in measure(case, PLACE, ["peer"], clock=clock))
+
+
+def test_a_wrong_peer_shows_in_its_error() -> None:
+    case = MAKES["ssd"]()
+    ours = case.impls[OURS]
+    wrong = Impl(operands=ours.operands, call=lambda **t: 1.5 * ours.call(**t))
+    case = dataclasses.replace(case, impls={**case.impls, "wrong": wrong})
+    fwd, both = measure(case, PLACE, ["wrong"], clock=clock)
+    assert fwd.error == pytest.approx(0.5, rel=1e-4)
+    assert both.error == pytest.approx(0.5, rel=1e-4)
+
+
+def test_a_peer_that_fails_is_named_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    case = MAKES["gated_rms_norm"]()
+
+    def fail(**_: Tensor) -> Tensor:
+        raise RuntimeError("no kernel image")
+
+    broken = Impl(operands=case.impls[OURS].operands, call=fail)
+    case = dataclasses.replace(case, impls={"broken": broken, **case.impls})
+    assert {row.impl for row in measure(case, PLACE, ["broken", OURS], clock=clock)} == {OURS}
+    assert "gated_rms_norm broken fwd failed" in capsys.readouterr().err
+    assert imported("no_such_package", "f") is None
+
+
+def test_floor_is_the_larger_of_memory_and_products() -> None:
+    case = cases.ssd_case(1, 8, 1, 2, 2, **FLOAT)
+    cost = case.costs["fwd"]
+    assert case.floor_ms("fwd", 1e9, 1.0) == cost.flops / 1e9
+    assert case.floor_ms("fwd", 1.0, 1e9) == cost.bytes_moved / 1e9
+    assert not MAKES["gated_rms_norm"]().products
+
+
+def test_headline_comes_first_and_the_budget_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table: dict[str, list[cases.Make]] = {
+        "ssd": [MAKES["ssd"]],
+        "causal_conv1d": [MAKES["causal_conv1d"]],
+    }
+    monkeypatch.setattr(bench, "HEADLINE", table)
+    monkeypatch.setattr(bench, "LENGTHS", {"ssd": [MAKES["ssd"]]})
+    monkeypatch.setattr(bench, "measure", partial(measure, clock=clock))
+    times = iter([20.0, 10.0, *[-1.0] * 9])
+    stages = bench.stages(list(table), PLACE, lambda: next(times), whole=False)
+    bench.write(tmp_path, stages)
+    bench.write(tmp_path / "all.jsonl", map(row_of, ("ssd", "attention")))
+    assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 2
+    ssd = (tmp_path / "ssd.jsonl").read_text().splitlines()
+    conv = (tmp_path / "causal_conv1d.jsonl").read_text().splitlines()
+    ours = [json.loads(line) for line in ssd + conv if f'"{OURS}"' in line]
+    assert [row["op"] for row in ours] == ["ssd", "ssd", "causal_conv1d", "causal_conv1d"]
+    assert bench.parse(["ssd", "--budget", "5"]).budget == 5
+
+
+def test_cold_rows_take_what_the_processes_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = '{"pass": "fwd", "ms": 1234.56, "shape": {"b": 1}, "dtype": "bfloat16"}\n'
+    start = subprocess.Popen
+
+    def fake(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        text = line if command[-1] == OURS else ""
+        return start([sys.executable, "-c", f"print({text!r}, end='')"], **options)
+
+    monkeypatch.setattr(cold.subprocess, "Popen", fake)
+    found = cold.finish(cold.start(["ssd"], tmp_path), end=time.perf_counter() + 30)
+    rows = [cold.cold_row(*one, PLACE) for one in found]
+    assert [(row.impl, row.pass_, row.ms) for row in rows] == [(OURS, "cold_fwd", 1234.6)]
+
+
+def test_a_first_call_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    (tmp_path / "out").write_text("")
+    running = [cold.Running("ssd", "mamba_ssm", sleeping, tmp_path / "out")]
+    assert cold.finish(running, end=time.perf_counter() + 0.05) == []
+    assert sleeping.returncode
+
+
+def test_candidates_are_shared_out_among_the_compiling_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled: list[tuple[int, bool]] = []
+
+    class Config:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def all_kwargs(self) -> dict[str, int]:
+            return {"number": self.number}
+
+    class Kernel:
+        def run(self, *_: Any, warmup: bool, number: int) -> None:
+            compiled.append((number, warmup))
+
+    class Tuned:
+        arg_names = ("x",)
+        fn = Kernel()
+
+        def prune_configs(self, _: dict[str, Any]) -> list[Config]:
+            return [Config(i) for i in range(5)]
+
+    monkeypatch.setattr(Autotuner, "run", Autotuner.run)
+    for part in range(2):
+        ready.compile_only(part, 2)
+        Autotuner.run(Tuned(), 1, warmup=False)  # type: ignore[arg-type]
+    assert compiled == [(0, True), (2, True), (4, True), (1, True), (3, True)]
+    assert {job[0] for job in ready.jobs(["ssd", "selective_scan"], 4)} == {"ssd", "selective_scan"}
+
+
+def test_hash_of_an_operator_reads_its_sources(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x")
+    first = source_hash(tmp_path)
+    (tmp_path / "a.py").write_text("y")
+    assert source_hash(tmp_path) != first
