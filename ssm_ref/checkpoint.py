@@ -14,11 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ssm_ref.layouts.falcon_h1 import FALCON_H1
 from ssm_ref.layouts.jamba import JAMBA
 from ssm_ref.layouts.layout import Layout, Place
 from ssm_ref.layouts.llama import LLAMA
 from ssm_ref.layouts.mamba import STATE_SPACES, TRANSFORMERS_MAMBA, TRANSFORMERS_MAMBA2
 from ssm_ref.layouts.mamba3 import MAMBA3
+from ssm_ref.layouts.nemotron_h import NEMOTRON_H
 from ssm_ref.layouts.rwkv import RWKV
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -26,6 +28,8 @@ LAYOUTS: tuple[Layout, ...] = (
     TRANSFORMERS_MAMBA2,
     LLAMA,
     JAMBA,
+    NEMOTRON_H,
+    FALCON_H1,
     RWKV,
     STATE_SPACES,
     MAMBA3,
@@ -67,9 +71,9 @@ def save_pretrained(
 ) -> None:
     """Store `model` in `folder` as config.json and safetensors, sharded above `max_shard_bytes`.
 
-    `layout` is one of "transformers mamba", "transformers mamba2", "transformers llama",
-    "transformers jamba", "transformers rwkv", "state-spaces" and "state-spaces mamba3"; the first
-    that fits the model when not given. Raises `ValueError` if none fits or the one named does not.
+    `layout` is the name of one of `LAYOUTS`, such as "transformers mamba" or "state-spaces"; the
+    first that fits the model when not given. Raises `ValueError` if none fits or the one named does
+    not.
     """
     if max_shard_bytes < 1:
         raise ValueError(f"max_shard_bytes must be at least 1; got {max_shard_bytes}")
