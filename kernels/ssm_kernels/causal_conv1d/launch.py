@@ -18,8 +18,9 @@ from ssm_kernels.causal_conv1d.kernel import (
 from ssm_ref.packing import sequence_bounds
 
 ROLLED_TAPS = 4
-# Rows of one program: H100, November 2026.
+# Rows of one program, and channels of one lane: H100, November 2026.
 BLOCK_T_FWD, BLOCK_T_BWD = 64, 128
+LANE_FWD, LANE_BWD = 4, 4
 WIDE_TILE = {"BLOCK_T": 32, "BLOCK_D": 64}
 
 
@@ -44,7 +45,7 @@ def conv(
     flags = _flags(k, silu, bias, init, cu_seqlens)
     sizes = (x.stride(0), x.stride(1), length, d)
     if y.numel() and k <= ROLLED_TAPS:
-        block_d, warps = _channels(d)
+        block_d, warps = _channels(d, LANE_FWD)
         block_t = _tokens(length, BLOCK_T_FWD)
         grid = (triton.cdiv(d, block_d), triton.cdiv(length, block_t), b)
         causal_conv1d_fwd_kernel[grid](
@@ -95,7 +96,7 @@ def conv_backward(
         part = torch.zeros(1, ROLLED_TAPS + 1, d, device=x.device)
         taps = torch.zeros(k, d, device=x.device)
     elif k <= ROLLED_TAPS:
-        block_d, warps = _channels(d)
+        block_d, warps = _channels(d, LANE_BWD)
         block_t = _tokens(length, BLOCK_T_BWD)
         blocks = triton.cdiv(length, block_t)
         part = torch.empty(b * blocks, ROLLED_TAPS + 1, d, device=x.device)
@@ -112,7 +113,7 @@ def conv_backward(
     db = x.new_empty(0) if bias is None else part.reshape(-1, d)[-1].to(bias.dtype).clone()
     dinit = x.new_empty(0) if initial_state is None else torch.zeros_like(initial_state)
     if init is not None and init.numel():
-        block_d, warps = _channels(d)
+        block_d, warps = _channels(d, LANE_FWD)
         state_flags = {key: flags[key] for key in ("K", "SILU", "HAS_BIAS", "PACKED")}
         state_grad_kernel[(triton.cdiv(d, block_d), init.shape[0])](
             x, weight, _row(bias), init, cu_seqlens, dy, dinit, *sizes, **state_flags,
@@ -223,10 +224,10 @@ def _row(bias: Tensor | None) -> Tensor | None:
     return None if bias is None else bias.contiguous()
 
 
-def _channels(d: int) -> tuple[int, int]:
-    """Channels and warps of one program: four channels a lane."""
-    block_d = min(512, max(32, triton.next_power_of_2(d)))
-    return block_d, max(1, block_d // 128)
+def _channels(d: int, lane: int) -> tuple[int, int]:
+    """Channels and warps of one program, `lane` channels a lane where there are as many."""
+    block_d = min(128 * lane, max(32, triton.next_power_of_2(d)))
+    return block_d, max(1, block_d // (32 * lane))
 
 
 def _tokens(length: int, most: int) -> int:
