@@ -17,6 +17,13 @@ from torch import nn
 from ssm_ref.attention.transformer import Attention, AttentionConfig, SwiGLU
 from ssm_ref.hybrid.moe import MoE, MoEConfig
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_ref.linear_attention.deltanet import DeltaNet, DeltaNetConfig
+from ssm_ref.linear_attention.gated_deltanet import GatedDeltaNet, GatedDeltaNetConfig
+from ssm_ref.linear_attention.gla import GatedLinearAttention
+from ssm_ref.linear_attention.hgrn2 import HGRN2
+from ssm_ref.linear_attention.kda import KDAConfig, KimiDeltaAttention
+from ssm_ref.linear_attention.linear_attention import LinearAttention
+from ssm_ref.linear_attention.retnet import RetNet
 from ssm_ref.linear_attention.rwkv4 import TimeMix
 from ssm_ref.recurrent.gru import GRU
 from ssm_ref.recurrent.lstm import LSTM
@@ -48,7 +55,7 @@ class Sizes:
 
 
 def standard_parts(sizes: Sizes) -> dict[str, Part]:
-    """One factory a letter: mixers M 2 3 * W R L G 4, channel mixers - E."""
+    """One factory a letter: mixers M 2 3 * W R L G 4 and `matrix_parts`, channel mixers - E."""
     d, n, p = sizes.d_model, sizes.d_state, sizes.d_head
 
     def attention(window: int | None, rope_base: float | None) -> nn.Module:
@@ -74,6 +81,24 @@ def standard_parts(sizes: Sizes) -> dict[str, Part]:
         "4": lambda: TimeMix(d),
         "-": lambda: SwiGLU(d, sizes.ff_width),
         "E": lambda: MoE(moe),
+    } | matrix_parts(sizes)
+
+
+def matrix_parts(sizes: Sizes) -> dict[str, Part]:
+    """Mixers with a matrix for a state.
+
+    A linear attention, T RetNet, g GLA, H HGRN2, d DeltaNet, D Gated DeltaNet, K KDA.
+    """
+    d, p = sizes.d_model, sizes.d_head
+    h = max(1, d // p)
+    return {
+        "A": lambda: LinearAttention(d, h),
+        "T": lambda: RetNet(d, h),
+        "g": lambda: GatedLinearAttention(d, h),
+        "H": lambda: HGRN2(d, min(d, p)),
+        "d": lambda: DeltaNet(DeltaNetConfig(d_model=d, n_heads=h)),
+        "D": lambda: GatedDeltaNet(GatedDeltaNetConfig(d_model=d, n_heads=h, d_head=p)),
+        "K": lambda: KimiDeltaAttention(KDAConfig(d_model=d, n_heads=h, d_head=p)),
     }
 
 

@@ -1,0 +1,178 @@
+"""A layer around the recurrence: what linear attention and its kin share as parts of a model.
+
+    case_t, past = project(u_t, past)    a model's own projections of its input    (1)
+    o_t, S = recurrence(case_t, S)    ssm_ref.linear_attention.recurrence    (2)
+    y_t = output(o_t)    a model's own norm, gate and last projection    (3)
+
+The state is S and what the projections need of the past (the inputs of a short convolution, a
+position): both of one size however long the past is. Padding on the left writes nothing, since its
+inputs are zero and its keys are masked.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.linear_attention.recurrence import Case, chunked, recurrent
+from ssm_ref.packing import sequence_bounds
+
+Scan = Callable[[Case, Tensor], tuple[Tensor, Tensor]]
+
+
+class MixerState(NamedTuple):
+    """What a layer keeps of the past: its projections' part, and S in float32 or wider."""
+
+    past: Tensor
+    S: Float[Tensor, "b h n p"]
+
+
+class Projected(NamedTuple):
+    """What a layer makes of its input: the case, its part of the state, and what `output` takes."""
+
+    case: Case
+    past: Tensor
+    rest: tuple[Tensor, ...] = ()
+
+
+class Mixer(nn.Module):
+    """Eqs. (1) to (3) and the state around them; a model gives `project` and `output`.
+
+    `state_shape` is (h, n, p) of S and `past_shape` that of the rest, both without the batch.
+    `scan` is `chunked`, `parallel` or `recurrent`.
+    """
+
+    o_proj: nn.Linear  # the last projection, which every model has
+
+    def __init__(
+        self,
+        d_model: int,
+        state_shape: tuple[int, int, int],
+        past_shape: tuple[int, ...] = (0,),
+        *,
+        scan: Scan = chunked,
+    ) -> None:
+        super().__init__()
+        if min(d_model, *state_shape) < 1:
+            raise ValueError(
+                f"d_model and the state's heads and widths must be at least 1; "
+                f"got {d_model} and {state_shape}"
+            )
+        self.d_model, self.state_shape, self.past_shape = d_model, state_shape, past_shape
+        self.scan = scan
+
+    def project(self, u: Float[Tensor, "b l d"], past: Tensor) -> Projected:
+        """The case of Eq. (1) for u after `past`."""
+        raise NotImplementedError
+
+    def output(self, o: Float[Tensor, "b l h p"], *rest: Tensor) -> Float[Tensor, "b l d"]:
+        """The layer's output, Eq. (3), from what was read and `Projected.rest`."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        u: Float[Tensor, "b l d"],
+        *,
+        mask: Bool[Tensor, "b l"] | None = None,
+        cu_seqlens: Int[Tensor, " s1"] | None = None,
+    ) -> Float[Tensor, "b l d"]:
+        """The layer from an empty past.
+
+        `mask` is False on padding, which then writes nothing; `cu_seqlens` tells packed sequences
+        apart. Raises `ValueError` for shapes that do not fit.
+        """
+        if cu_seqlens is None:
+            return self.prefill(u, self.allocate_state(u.shape[0]), mask=mask)[0]
+        expect_sequence("u", u, self.d_model)
+        parts = [
+            self(u[:, start:end], mask=None if mask is None else mask[:, start:end])
+            for start, end in sequence_bounds(cu_seqlens, *u.shape[:2])
+        ]
+        return torch.cat(parts, dim=1)
+
+    def prefill(
+        self,
+        u: Float[Tensor, "b l d"],
+        state: MixerState,
+        *,
+        mask: Bool[Tensor, "b l"] | None = None,
+    ) -> tuple[Float[Tensor, "b l d"], MixerState]:
+        """The layer after the past in `state`, and the state after it; pad on the left only."""
+        expect_sequence("u", u, self.d_model)
+        self._check(state, u.shape[0])
+        if mask is not None and mask.shape != u.shape[:2]:
+            raise ValueError(f"mask must have shape {tuple(u.shape[:2])}; got {tuple(mask.shape)}")
+        return self._run(u, state, self.scan, mask)
+
+    def step(
+        self, u: Float[Tensor, "b d"], state: MixerState
+    ) -> tuple[Float[Tensor, "b d"], MixerState]:
+        """One more token, in time and memory that do not depend on the past."""
+        expect_token("u", u, self.d_model)
+        self._check(state, u.shape[0])
+        y, state = self._run(u[:, None], state, recurrent, None)
+        return y[:, 0], state
+
+    def empty_past(self, batch: int) -> Tensor:
+        """The projections' part of an empty state: zeros in the dtype of the weights."""
+        return self.o_proj.weight.new_zeros(batch, *self.past_shape)
+
+    def allocate_state(self, batch: int) -> MixerState:
+        """The state of an empty past."""
+        weight = self.o_proj.weight
+        S = weight.new_zeros(batch, *self.state_shape, dtype=state_dtype(weight))
+        return MixerState(self.empty_past(batch), S)
+
+    def heads(self, x: Float[Tensor, "b l c"]) -> Float[Tensor, "b l h w"]:
+        """The channels of x by heads."""
+        return x.unflatten(-1, (self.state_shape[0], -1))
+
+    def _run(
+        self, u: Tensor, state: MixerState, scan: Scan, mask: Tensor | None
+    ) -> tuple[Tensor, MixerState]:
+        if mask is not None:
+            u = u * mask[..., None].to(u.dtype)
+        case, past, rest = self.project(u, state.past)  # (1)
+        o, S = scan(case if mask is None else _silence(case, mask), state.S)  # (2)
+        return self.output(o, *rest), MixerState(past, S)  # (3)
+
+    def _check(self, state: MixerState, batch: int) -> None:
+        if not isinstance(state, MixerState):
+            raise ValueError(f"state must be a MixerState; got {type(state).__name__}")
+        if tuple(state.past.shape) != (batch, *self.past_shape):
+            raise ValueError(
+                f"state.past must have shape {(batch, *self.past_shape)}; "
+                f"got {tuple(state.past.shape)}"
+            )
+        expect_shape("state.S", state.S, (batch, *self.state_shape))
+
+
+def _silence(case: Case, mask: Tensor) -> Case:
+    real = mask[..., None, None]
+    return case._replace(
+        k=case.k * real.to(case.k.dtype),
+        b=None if case.b is None else case.b * real.to(case.b.dtype),
+    )
+
+
+@torch.no_grad()
+def draw_projections(layer: nn.Module, gain: float = 2**-2.5) -> None:
+    """Fill every linear map of `layer` by Glorot's rule times `gain`, and its biases with zeros.
+
+    The start that the code of RetNet, GLA and the delta family was published with.
+    """
+    for part in layer.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight, gain=gain)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+def split_heads(name: str, width: int, n_heads: int) -> int:
+    """Width of one of `n_heads` equal heads; raises `ValueError` unless they share it evenly."""
+    if n_heads < 1 or width < 1 or width % n_heads:
+        raise ValueError(f"n_heads={n_heads} must divide {name}={width}")
+    return width // n_heads
