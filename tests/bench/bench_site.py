@@ -11,6 +11,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +25,7 @@ CONCEPT, GRAPH = "ru/ssm/selective/mamba.html", "en/graph.html"
 
 def line(name: str, value: float, unit: str, target: float) -> None:
     verdict = "reached" if value < target else "MISSED"
-    print(f"site: {name:52} {value:8.1f} {unit:4} target < {target:g} {verdict}")
+    print(f"site: {name:52} {value:8.2f} {unit:4} target < {target:g} {verdict}")
 
 
 def notes(*words: str) -> None:
@@ -38,20 +40,26 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-def fetched(site: Path, page: str) -> list[bytes]:
-    """Bodies of everything that opening a page asks for."""
+@contextmanager
+def serving(site: Path) -> Iterator[str]:
+    """Serve a site on this machine; yields its address."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with sync_playwright() as playwright:
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def fetched(site: Path, page: str) -> list[bytes]:
+    """Bodies of everything that opening a page asks for."""
+    with serving(site) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
         )
         tab, answers = browser.new_page(), []
         tab.on("response", lambda answer: answers.append(answer))
-        tab.goto(f"http://127.0.0.1:{server.server_port}/{page}", wait_until="networkidle")
+        tab.goto(f"{address}/{page}", wait_until="networkidle")
         bodies = [answer.body() for answer in answers if answer.ok]
         browser.close()
-    server.shutdown()
     return bodies
 
 

@@ -6,6 +6,7 @@ from html import escape
 
 from ssm_tools.site.context import script_json
 from ssm_tools.site.families import hue
+from ssm_tools.site.labels import LONGEST, Label, Shown, clip, levels
 from ssm_tools.site.model import Page, Sources
 from ssm_tools.site.strings import family_title, strings
 from ssm_tools.site.topic_graph import Node, TopicGraph, families_of, graph_json
@@ -13,6 +14,7 @@ from ssm_tools.site.urls import relative, with_fragment
 
 SCALE = 74  # units of the drawing between neighbours
 DRAWN = 500  # nodes in the SVG; larger graphs are drawn on a canvas, their table holds every link
+STAGE = (1100, 640)  # pixels: the drawing on a usual screen, for names where no script runs
 KINDS = ("code", "test", "kernel", "paper", "claim")
 
 
@@ -21,10 +23,11 @@ def graph_page(sources: Sources, language: str, graph: TopicGraph) -> tuple[Page
     address = sources.generated("graph", language)
     words = strings(sources.tongue(language))
     data_address = f"{language}/graph-data.js".lstrip("/")
+    shown_at = _levels(graph)
     html = (
         f'<div class="graph" data-count="{len(graph.nodes)}">{_controls(sources, graph)}'
         f'<p class="graph__help">{words["graph_help"]}</p>'
-        f'<div class="graph__stage">{_svg(sources, graph, address)}</div>'
+        f'<div class="graph__stage">{_svg(sources, graph, address, shown_at)}</div>'
         f'<p class="graph__status" role="status" aria-live="polite"></p></div>'
         f'<h2 id="table">{words["table"]}</h2>{_table(sources, graph, address)}'
     )
@@ -40,21 +43,35 @@ def graph_page(sources: Sources, language: str, graph: TopicGraph) -> tuple[Page
     )
     files = {
         f"{language}/graph.json".lstrip("/"): graph_json(sources, graph),
-        data_address: _script_data(graph, address),
+        data_address: _script_data(graph, address, shown_at),
     }
     return page, files
 
 
-def _script_data(graph: TopicGraph, address: str) -> bytes:
+def _levels(graph: TopicGraph) -> list[Shown]:
+    """Where each node's name is shown; evidence comes on demand and takes no room from notes."""
+    last = len(graph.notes)
+    order = sorted(range(len(graph.nodes)), key=lambda n: (n >= last, -graph.nodes[n].weight, n))
+    labels = [
+        Label(node.x * SCALE, node.y * SCALE, _radius(node), node.title)
+        for node in (graph.nodes[number] for number in order)
+    ]
+    shown = levels(labels[:last]) + (levels(labels)[last:] if last < len(labels) else [])
+    places = dict(zip(order, shown, strict=True))
+    return [places[number] for number in range(len(graph.nodes))]
+
+
+def _script_data(graph: TopicGraph, address: str, shown_at: list[Shown]) -> bytes:
     nodes = [
         [
             node.id, node.kind, node.title, _href(node, address), node.family,
             round(node.x * SCALE), round(node.y * SCALE), round(_radius(node), 1), node.description,
+            at.zoom, int(at.above),
         ]
-        for node in graph.nodes
+        for node, at in zip(graph.nodes, shown_at, strict=True)
     ]  # fmt: skip
     hues = {name: colour for name, _, colour in families_of(graph)}
-    data = {"nodes": nodes, "edges": graph.edges, "hues": hues}
+    data = {"nodes": nodes, "edges": graph.edges, "hues": hues, "longest": LONGEST}
     return f"window.SSM_GRAPH={script_json(data)};".encode()
 
 
@@ -103,14 +120,15 @@ def _controls(sources: Sources, graph: TopicGraph) -> str:
     )
 
 
-def _svg(sources: Sources, graph: TopicGraph, address: str) -> str:
+def _svg(sources: Sources, graph: TopicGraph, address: str, shown_at: list[Shown]) -> str:
     words = strings(sources.tongue(graph.language))
     chosen = sorted(range(len(graph.notes)), key=lambda number: -graph.nodes[number].weight)[:DRAWN]
     shown = set(chosen)
     xs = [graph.nodes[n].x * SCALE for n in shown] or [0.0]
     ys = [graph.nodes[n].y * SCALE for n in shown] or [0.0]
     left, top = min(xs) - 110, min(ys) - 50
-    box = f"{left:.0f} {top:.0f} {max(xs) - left + 110:.0f} {max(ys) - top + 50:.0f}"
+    width, height = max(xs) - left + 110, max(ys) - top + 50
+    zoom = max(width / STAGE[0], height / STAGE[1])
     drawn: set[tuple[int, int]] = set()
     lines = []
     for a, b, kind in graph.edges:
@@ -123,24 +141,31 @@ def _svg(sources: Sources, graph: TopicGraph, address: str) -> str:
                 f'x2="{second.x * SCALE:.0f}" y2="{second.y * SCALE:.0f}"/>'
             )
     taken: set[str] = set()
-    nodes = "".join(_node(graph.nodes[n], n, address, taken) for n in sorted(shown))
+    nodes = "".join(
+        _node(graph.nodes[n], n, address, taken, shown_at[n], zoom) for n in sorted(shown)
+    )
     return (
-        f'<svg viewBox="{box}" role="group" aria-label="{words["graph"]}" '
+        f'<svg viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}" role="group" '
+        f'aria-label="{words["graph"]}" style="--k:{zoom:.2f}" '
         f'preserveAspectRatio="xMidYMid meet"><g class="edges">{"".join(lines)}</g>'
         f'<g class="nodes">{nodes}</g></svg>'
     )
 
 
-def _node(node: Node, number: int, address: str, taken: set[str]) -> str:
+def _node(node: Node, number: int, address: str, taken: set[str], at: Shown, zoom: float) -> str:
     x, y, radius = node.x * SCALE, node.y * SCALE, _radius(node)
     name = node.id.rpartition("/")[2]
     name = node.id if name in taken else name
     taken.add(name)
+    state = ' class="quiet"' if at.zoom < zoom else ""
+    edge, shift = (y - radius, "-.35em") if at.above else (y + radius, "1.05em")
+    shown = clip(node.title)
+    whole = f' aria-label="{escape(node.title)}"' if shown != node.title else ""
     return (
-        f'<a id="{escape(name)}" href="{escape(_href(node, address))}" data-n="{number}" '
-        f'style="--hue:{hue(node.family)}">'
+        f'<a id="{escape(name)}" href="{escape(_href(node, address))}" data-n="{number}"{state}'
+        f'{whole} style="--hue:{hue(node.family)};--r:{radius:.1f}px">'
         f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}"/>'
-        f'<text x="{x:.0f}" y="{y + radius + 13:.0f}">{escape(node.title)}</text></a>'
+        f'<text x="{x:.0f}" y="{edge:.0f}" dy="{shift}">{escape(shown)}</text></a>'
     )
 
 

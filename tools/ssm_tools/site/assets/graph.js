@@ -3,8 +3,8 @@
   "use strict";
   const D = window.SSM_GRAPH, box = document.querySelector(".graph"), stage = box.querySelector(".graph__stage");
   const form = box.querySelector("form"), status = box.querySelector(".graph__status"), W = window.SSM.words;
-  const NS = "http://www.w3.org/2000/svg", LARGE = 500;
-  const nodes = D.nodes.map(([id, kind, title, href, family, x, y, r, about], n) => ({ n, id, kind, title, href, family, x, y, r, about, near: new Set() }));
+  const NS = "http://www.w3.org/2000/svg", LARGE = 500, NAMED = 40;
+  const nodes = D.nodes.map(([id, kind, title, href, family, x, y, r, about, level, up], n) => ({ n, id, kind, title, href, family, x, y, r, about, level, up, near: new Set() }));
   for (const [a, b] of D.edges) { nodes[a].near.add(b); nodes[b].near.add(a); }
   const state = { kinds: new Set(["note"]), family: "*", distance: 0, find: "", from: null, to: null, focus: null };
   let view, drawn = null;
@@ -36,6 +36,9 @@
     return { shown, lit, path: new Set((path ?? []).slice(1).map((n, i) => `${path[i]}-${n}`)) };
   };
   const on = (path, a, b) => path.has(`${a}-${b}`) || path.has(`${b}-${a}`);
+  const short = v => v.title.length > D.longest ? `${v.title.slice(0, D.longest - 1).trimEnd()}…` : v.title;
+  /* a name is shown where the build found room for it, or where it is what was asked for */
+  const named_at = (v, k, lit) => lit && lit.size <= NAMED ? lit.has(v.n) : v.level >= k * .98;
   const say = text => { status.textContent = text; };
 
   /* Small graphs: the SVG that is there already */
@@ -48,15 +51,34 @@
       this.home = [x, y, width, height];
       this.at = new Map([...this.dots.children].map(a => [+a.dataset.n, a]));
       this.edges = new Map([...this.lines.children].map(l => [`${l.dataset.a}-${l.dataset.b}`, l]));
+      this.tip = document.createElementNS(NS, "text");
+      this.tip.setAttribute("class", "tip"); this.tip.setAttribute("aria-hidden", "true");
+      this.svg.append(this.tip);
+      for (const type of ["pointerover", "focusin"]) this.dots.addEventListener(type, e => this.point_out(e.target.closest("a")));
+      for (const type of ["pointerout", "focusout"]) this.dots.addEventListener(type, () => this.point_out(this.dots.querySelector("a:focus")));
+      new ResizeObserver(() => this.names()).observe(stage);
     }
     add(v) {
       const a = document.createElementNS(NS, "a"), c = document.createElementNS(NS, "circle"), t = document.createElementNS(NS, "text");
       a.setAttribute("href", v.href); a.dataset.n = v.n; a.dataset.kind = v.kind; a.style.setProperty("--hue", D.hues[v.family] ?? 200);
-      c.setAttribute("cx", v.x); c.setAttribute("cy", v.y); c.setAttribute("r", v.r);
-      t.setAttribute("x", v.x); t.setAttribute("y", v.y + v.r + 9); t.textContent = v.title;
+      a.style.setProperty("--r", `${v.r}px`); a.setAttribute("aria-label", v.title);
+      for (const [k, x] of [["cx", v.x], ["cy", v.y], ["r", v.r]]) c.setAttribute(k, x);
+      for (const [k, x] of [["x", v.x], ["y", v.up ? v.y - v.r : v.y + v.r], ["dy", v.up ? "-.35em" : "1.05em"]]) t.setAttribute(k, x);
+      t.textContent = short(v);
       a.append(c, t); this.dots.append(a); this.at.set(v.n, a);
     }
-    draw({ shown, lit, path }) {
+    point_out(a) { /* the whole name of the node under the pointer or the focus, above all else */
+      const v = a && nodes[+a.dataset.n];
+      this.tip.textContent = v ? v.title : "";
+      if (v) for (const [k, x] of [["x", v.x], ["y", v.y + (v.up ? -1 : 1) * v.r * Math.max(1, this.k / 1.6)], ["dy", v.up ? "-.35em" : "1.05em"]]) this.tip.setAttribute(k, x);
+    }
+    names() {
+      this.k = this.scale;
+      this.svg.style.setProperty("--k", this.k.toFixed(3));
+      if (this.what) for (const [n, a] of this.at) a.classList.toggle("quiet", !named_at(nodes[n], this.k, this.what.lit));
+    }
+    draw(what) {
+      const { shown, lit, path } = this.what = what;
       for (const n of shown) if (!this.at.has(n)) this.add(nodes[n]);
       for (const [a, b, kind] of D.edges) if (shown.has(a) && shown.has(b) && !this.edges.has(`${a}-${b}`) && !this.edges.has(`${b}-${a}`)) {
         const l = document.createElementNS(NS, "line");
@@ -71,9 +93,14 @@
         l.classList.toggle("dim", lit !== null && !(lit.has(a) && lit.has(b)));
         l.classList.toggle("path", on(path, a, b));
       }
+      this.names();
     }
     get frame() { const v = this.svg.viewBox.baseVal; return [v.x, v.y, v.width, v.height]; }
-    set frame(f) { this.svg.setAttribute("viewBox", f.map(v => v.toFixed(1)).join(" ")); }
+    set frame(f) {
+      const wider = Math.abs(f[2] / this.frame[2] - 1) > 1e-3;
+      this.svg.setAttribute("viewBox", f.map(v => v.toFixed(1)).join(" "));
+      if (wider) this.names();
+    }
     get scale() { const [, , w, h] = this.frame, r = this.svg.getBoundingClientRect(); return Math.max(w / r.width, h / r.height); }
     point(e) { const p = new DOMPoint(e.clientX, e.clientY).matrixTransform(this.svg.getScreenCTM().inverse()); return [p.x, p.y]; }
     focus(n) { this.at.get(n)?.focus({ preventScroll: true }); }
@@ -90,40 +117,96 @@
       const xs = nodes.map(v => v.x), ys = nodes.map(v => v.y), low = a => a.reduce((p, q) => Math.min(p, q)), high = a => a.reduce((p, q) => Math.max(p, q));
       this.home = [low(xs) - 60, low(ys) - 60, high(xs) - low(xs) + 120, high(ys) - low(ys) + 120];
       this.box = this.home;
-      new ResizeObserver(() => this.paint()).observe(stage);
-      new MutationObserver(() => this.paint()).observe(document.documentElement, { attributes: true });
+      this.layer = document.createElement("canvas"); this.spare = document.createElement("canvas");
+      new ResizeObserver(() => { this.stale = true; this.paint(); }).observe(stage);
+      const again = () => { this.what && this.draw(this.what); };
+      new MutationObserver(again).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+      matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
       this.canvas.addEventListener("click", e => { const v = this.nearest(e); if (v && !moved) location.href = v.href; });
-      this.canvas.addEventListener("pointermove", e => { const v = this.nearest(e); this.canvas.style.cursor = v ? "pointer" : ""; this.canvas.title = v ? v.title : ""; });
+      this.canvas.addEventListener("pointermove", e => {
+        if (pointers.size) return;
+        const v = this.nearest(e);
+        if (v !== this.over) { this.over = v; this.canvas.style.cursor = v ? "pointer" : ""; this.paint(); }
+      });
     }
-    draw(what) { this.what = what; this.paint(); }
+    /* What is drawn, cut into short jobs: edges by the thousand, nodes by their colour */
+    draw(what) {
+      const { shown, lit, path } = this.what = what, css = getComputedStyle(document.documentElement), get = n => css.getPropertyValue(n);
+      const bits = new Map(), part = (key, make) => { if (!bits.has(key)) bits.set(key, { ...make, path: new Path2D() }); return bits.get(key).path; };
+      D.edges.forEach(([a, b], n) => {
+        if (!shown.has(a) || !shown.has(b)) return;
+        const kind = on(path, a, b) ? 2 : lit && !(lit.has(a) && lit.has(b)) ? 0 : 1;
+        const p = part(`${kind} ${kind > 1 ? 0 : n >> 10}`, { line: [1, 1, 3][kind], colour: get(kind > 1 ? "--amber" : "--line"), alpha: [.3, lit ? 1 : .6, 1][kind], order: kind });
+        p.moveTo(nodes[a].x, nodes[a].y); p.lineTo(nodes[b].x, nodes[b].y);
+      });
+      for (const n of shown) {
+        const v = nodes[n], dim = lit && !lit.has(n), hue = D.hues[v.family] ?? 200;
+        const p = part(`n ${hue} ${dim}`, { colour: `hsl(${hue} ${get("--node-s")} ${get("--node-l")})`, alpha: dim ? .18 : 1, order: dim ? 3 : 4 });
+        p.moveTo(v.x + v.r, v.y); p.arc(v.x, v.y, v.r, 0, 7);
+      }
+      this.bits = [...bits.values()].sort((p, q) => p.order - q.order);
+      this.ink = get("--ink"); this.ground = get("--raised"); this.font = get("--sans");
+      this.byRank = [...shown].map(n => nodes[n]).sort((p, q) => q.level - p.level);
+      this.stale = true; this.paint();
+    }
     paint() { if (!this.due) this.due = requestAnimationFrame(() => { this.due = 0; this.now(); }); }
+    /* Each frame shows the layer that is there, moved and scaled; a new one is drawn in the pauses */
     now() {
       const r = stage.getBoundingClientRect(), dpr = devicePixelRatio || 1, c = this.canvas;
       if (!this.what || !r.width) return;
-      c.width = r.width * dpr; c.height = r.height * dpr;
-      const g = c.getContext("2d"), css = getComputedStyle(document.documentElement), s = 1 / this.scale, { shown, lit, path } = this.what;
-      const x0 = this.box[0] + this.box[2] / 2 - r.width / 2 / s, y0 = this.box[1] + this.box[3] / 2 - r.height / 2 / s;
+      const w = Math.round(r.width * dpr), h = Math.round(r.height * dpr);
+      if (c.width !== w || c.height !== h) { c.width = w; c.height = h; }
+      const s = 1 / this.scale, x0 = this.box[0] + this.box[2] / 2 - r.width / 2 / s, y0 = this.box[1] + this.box[3] / 2 - r.height / 2 / s;
+      const g = c.getContext("2d"), have = this.have;
       this.map = [x0, y0, s];
-      g.setTransform(dpr * s, 0, 0, dpr * s, -x0 * s * dpr, -y0 * s * dpr);
-      const bright = new Path2D(), faint = new Path2D(), way = new Path2D();
-      for (const [a, b] of D.edges) {
-        if (!shown.has(a) || !shown.has(b)) continue;
-        const p = on(path, a, b) ? way : lit && !(lit.has(a) && lit.has(b)) ? faint : bright;
-        p.moveTo(nodes[a].x, nodes[a].y); p.lineTo(nodes[b].x, nodes[b].y);
+      g.setTransform(1, 0, 0, 1, 0, 0); g.clearRect(0, 0, w, h);
+      if (have) g.drawImage(this.layer, (have[0] - x0) * s * dpr, (have[1] - y0) * s * dpr, this.layer.width * s / have[2], this.layer.height * s / have[2]);
+      const v = this.over ?? (state.focus === null ? null : nodes[state.focus]);
+      if (v) {
+        g.setTransform(dpr, 0, 0, dpr, 0, 0);
+        this.name(g, v.title, (v.x - x0) * s, (v.y - y0) * s + v.r * s, "bold ");
+        g.strokeStyle = "#d18a2c"; g.lineWidth = 2.5; g.beginPath(); g.arc((v.x - x0) * s, (v.y - y0) * s, Math.max(4, v.r * s), 0, 7); g.stroke();
       }
-      g.lineWidth = 1 / s; g.strokeStyle = css.getPropertyValue("--line");
-      g.globalAlpha = .35; g.stroke(faint); g.globalAlpha = lit ? 1 : .6; g.stroke(bright);
-      g.globalAlpha = 1; g.lineWidth = 3 / s; g.strokeStyle = css.getPropertyValue("--amber"); g.stroke(way);
-      const light = css.getPropertyValue("--node-l"), sat = css.getPropertyValue("--node-s"), names = [];
-      for (const n of shown) {
-        const v = nodes[n];
-        g.globalAlpha = lit && !lit.has(n) ? .18 : 1;
-        g.fillStyle = `hsl(${D.hues[v.family] ?? 200} ${sat} ${light})`;
-        g.beginPath(); g.arc(v.x, v.y, v.r, 0, 7); g.fill();
-        if (n === state.focus || (lit ? lit.has(n) && lit.size < 60 : v.r * s > 7)) names.push(v);
+      const near = have && Math.abs(s / have[2] - 1) < 1e-6 && x0 >= have[0] && y0 >= have[1] && x0 + r.width / s <= have[0] + have[3] && y0 + r.height / s <= have[1] + have[4];
+      if (!near || this.stale) {
+        clearTimeout(this.wait);
+        this.jobs = null;
+        this.wait = setTimeout(() => this.begin(x0, y0, s, r, dpr), have && !this.stale ? 120 : 0);
+        this.stale = false;
       }
-      g.globalAlpha = 1; g.fillStyle = css.getPropertyValue("--ink"); g.font = `${12 / s}px ${css.getPropertyValue("--sans")}`; g.textAlign = "center";
-      for (const v of names.slice(0, 160)) g.fillText(v.title, v.x, v.y + v.r + 13 / s);
+    }
+    begin(x0, y0, s, r, dpr) {
+      const l = this.spare, mx = r.width * .25, my = r.height * .25;
+      l.width = (r.width + 2 * mx) * dpr; l.height = (r.height + 2 * my) * dpr;
+      const have = [x0 - mx / s, y0 - my / s, s, (r.width + 2 * mx) / s, (r.height + 2 * my) / s], g = l.getContext("2d");
+      const jobs = this.jobs = [...this.bits.map(bit => () => {
+        g.setTransform(dpr * s, 0, 0, dpr * s, -have[0] * s * dpr, -have[1] * s * dpr);
+        g.globalAlpha = bit.alpha;
+        if (bit.line) { g.strokeStyle = bit.colour; g.lineWidth = bit.line / s; g.stroke(bit.path); }
+        else { g.fillStyle = bit.colour; g.fill(bit.path); }
+      }), () => {
+        g.setTransform(dpr, 0, 0, dpr, 0, 0); g.globalAlpha = 1;
+        let left = 220;
+        for (const v of this.byRank) {
+          if (!left || !this.what.lit && v.level < .98 / s) break;
+          if (!named_at(v, 1 / s, this.what.lit) || v.x < have[0] || v.x > have[0] + have[3] || v.y < have[1] || v.y > have[1] + have[4]) continue;
+          left--;
+          this.name(g, short(v), (v.x - have[0]) * s, (v.y - have[1]) * s + (v.up ? -v.r * s - 18 : v.r * s), "");
+        }
+        [this.layer, this.spare] = [this.spare, this.layer]; this.have = have;
+        this.paint();
+      }];
+      const step = () => {
+        if (this.jobs !== jobs) return;
+        for (const end = performance.now() + 7; jobs.length && performance.now() < end;) jobs.shift()();
+        if (jobs.length) requestAnimationFrame(step); else this.jobs = null;
+      };
+      step();
+    }
+    name(g, text, x, y, weight) {
+      g.font = `${weight}12.5px ${this.font}`; g.textAlign = "center"; g.lineJoin = "round";
+      g.strokeStyle = this.ground; g.lineWidth = 3.5; g.strokeText(text, x, y + 13);
+      g.fillStyle = this.ink; g.fillText(text, x, y + 13);
     }
     get frame() { return this.box; }
     set frame(f) { this.box = f; this.paint(); }
@@ -136,12 +219,12 @@
       for (const n of this.what.shown) { const d = Math.hypot(nodes[n].x - x, nodes[n].y - y) - nodes[n].r; if (d < least) { least = d; best = nodes[n]; } }
       return best;
     }
-    focus() { this.paint(); }
+    focus() { this.canvas.focus({ preventScroll: true }); this.paint(); }
     get target() { return this.canvas; }
   }
 
   let moved = false;
-  const redraw = () => { drawn = look(); view.draw(drawn); };
+  const pointers = new Map(), redraw = () => { drawn = look(); view.draw(drawn); };
   const zoom = (by, x, y) => {
     const [l, t, w, h] = view.frame;
     x ??= l + w / 2; y ??= t + h / 2;
@@ -151,7 +234,7 @@
   const fit = () => { view.frame = [...view.home]; };
   const centre = v => { const [, , w, h] = view.frame; view.frame = [v.x - w / 2, v.y - h / 2, w, h]; };
   view = nodes.filter(v => v.kind === "note").length > LARGE ? new Painting() : new Drawing();
-  const area = view.target, pointers = new Map();
+  const area = view.target;
 
   area.addEventListener("wheel", e => { e.preventDefault(); zoom(Math.exp(-e.deltaY * .0016), ...view.point(e)); }, { passive: false });
   area.addEventListener("pointerdown", e => { pointers.set(e.pointerId, [e.clientX, e.clientY]); moved = false; });
