@@ -1,5 +1,5 @@
-"""For all tests: the same random numbers in any order, kernels interpreted where there is no GPU,
-and torch on one thread."""
+"""For all tests: the same random numbers in any order, the references' shape annotations checked,
+kernels interpreted where there is no GPU, and torch on one thread."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from textwrap import dedent
 
 import pytest
 
+from ssm_tools import annotations
+
 # Before anything imports torch or a kernel: both read these once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+annotations.install("ssm_ref")
 
 MakeProject = Callable[[Mapping[str, str]], Path]
 

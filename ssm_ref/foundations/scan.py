@@ -142,7 +142,7 @@ def compose_affine(first: Elements, second: Elements) -> Elements:
 
 
 def linear_recurrence(
-    a: Inexact[Tensor, "b l ..."],
+    a: Inexact[Tensor, "..."],
     u: Inexact[Tensor, "b l ..."],
     h0: Inexact[Tensor, "b ..."] | None = None,
 ) -> Inexact[Tensor, "b l ..."]:
@@ -159,7 +159,7 @@ def linear_recurrence(
 
 
 def linear_scan(
-    a: Inexact[Tensor, "b l ..."],
+    a: Inexact[Tensor, "..."],
     u: Inexact[Tensor, "b l ..."],
     h0: Inexact[Tensor, "b ..."] | None = None,
 ) -> Inexact[Tensor, "b l ..."]:

@@ -159,7 +159,7 @@ class Mamba(nn.Module):
         state: MambaState,
         *,
         mask: Bool[Tensor, "b l"] | None = None,
-    ) -> tuple[Float[Tensor, "b l m"], MambaState]:
+    ) -> tuple[Float[Tensor, "b l o"], MambaState]:
         """The block after the past in `state`, and the state after it; pad on the left only."""
         self._check_state(state, u)
         return self._run(u, state, mask, None)
