@@ -1,4 +1,9 @@
-"""Checks at public edges: what was wanted and what came, before any work is done."""
+"""Checks at public edges: what was wanted and what came, before any work is done.
+
+Layers and models refuse NaN and what is not in their own dtype or on their own device; operators
+(scans, convolutions, norms) hand NaN on to what depends on it. The values themselves are looked at
+on a CPU alone: elsewhere reading them back would stall the device, and a compiled graph cannot.
+"""
 
 import torch
 from torch import Tensor
@@ -19,20 +24,48 @@ def expect_float(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name} must be floating point; got {tensor.dtype}")
 
 
-def expect_sequence(name: str, u: Tensor, d: int) -> None:
-    """Raise `ValueError` unless `u` is a floating-point (batch, length ≥ 1, d); batch 0 is fine."""
+def expect_numbers(name: str, tensor: Tensor, like: Tensor | None = None) -> None:
+    """Raise `ValueError` for NaN, and for a tensor that a layer with the weight `like` cannot read.
+
+    Under autocast any floating-point dtype will do.
+    """
+    expect_float(name, tensor)
+    if like is not None:
+        if tensor.device != like.device:
+            raise ValueError(f"{name} must be on {like.device} like the layer; got {tensor.device}")
+        free = torch.is_autocast_enabled(tensor.device.type) or not like.is_floating_point()
+        if not free and tensor.dtype != like.dtype:
+            raise ValueError(f"{name} must be {like.dtype} like the layer; got {tensor.dtype}")
+    if readable(tensor) and bool(tensor.isnan().any()):
+        raise ValueError(f"{name} must hold no NaN; got {int(tensor.isnan().sum())} of them")
+
+
+def readable(tensor: Tensor) -> bool:
+    """Whether values can be looked at without stalling a device or breaking a compiled graph."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def expect_sequence(name: str, u: Tensor, d: int, like: Tensor | None = None) -> None:
+    """Raise `ValueError` unless `u` is numbers of shape (batch, length ≥ 1, d); batch 0 is fine."""
     if u.ndim != 3 or u.shape[2] != d:
         raise ValueError(f"{name} must have shape (batch, length, {d}); got {tuple(u.shape)}")
     if u.shape[1] == 0:
         raise ValueError(f"{name} must hold at least one time step; got shape {tuple(u.shape)}")
-    expect_float(name, u)
+    expect_numbers(name, u, like)
 
 
-def expect_token(name: str, u_t: Tensor, d: int) -> None:
-    """Raise `ValueError` unless `u_t` is a floating-point (batch, d): one time step of a batch."""
+def expect_token(name: str, u_t: Tensor, d: int, like: Tensor | None = None) -> None:
+    """Raise `ValueError` unless `u_t` is numbers of shape (batch, d): one time step of a batch."""
     if u_t.ndim != 2 or u_t.shape[1] != d:
         raise ValueError(f"{name} must have shape (batch, {d}); got {tuple(u_t.shape)}")
-    expect_float(name, u_t)
+    expect_numbers(name, u_t, like)
+
+
+def expect_features(name: str, u: Tensor, d: int, like: Tensor | None = None) -> None:
+    """Raise `ValueError` unless `u` is numbers of shape (…, d)."""
+    if u.ndim < 1 or u.shape[-1] != d:
+        raise ValueError(f"{name} must have shape (…, {d}); got {tuple(u.shape)}")
+    expect_numbers(name, u, like)
 
 
 def state_dtype(tensor: Tensor) -> torch.dtype:

@@ -12,10 +12,12 @@ mixes tokens over time offers four calls with one meaning:
     branch.prefill(u, state)     (b, l, m) → the same output after that past, and the new state
     branch.step(u, state)        (b, m) → one token of it, and the new state
 
-States are values: no call changes the one it was given. A branch without `step` (an MLP) acts on
-each token by itself and has no state.
+States are values: no call changes the one it was given. A branch without `allocate_state` (an
+MLP) acts on each token by itself. `forward` may take `cu_seqlens` and `prefill` a `mask`; a
+branch whose `forward` does not is given packed sequences one a row.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -26,8 +28,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from ssm_ref.expect import expect_sequence
+from ssm_ref.expect import expect_sequence, readable
 from ssm_ref.norm import RMSNorm
+from ssm_ref.packing import run_apart
 
 State = list[Any]
 
@@ -65,21 +68,33 @@ class ResidualBranch(nn.Module):
         super().__init__()
         self.norm = norm
         self.branch = branch
+        self.takes_packed = "cu_seqlens" in inspect.signature(branch.forward).parameters
 
     @property
     def has_state(self) -> bool:
         """Whether the branch mixes tokens over time."""
-        return hasattr(self.branch, "step")
+        return hasattr(self.branch, "allocate_state")
 
     def forward(
-        self, x: Float[Tensor, "*b m"], dtype: torch.dtype, **context: Any
+        self,
+        x: Float[Tensor, "*b m"],
+        dtype: torch.dtype,
+        cu_seqlens: Int[Tensor, " s1"] | None = None,
     ) -> Float[Tensor, "*b m"]:
         """The residual after this layer; the branch computes in `dtype`."""
         u = self.norm(x).to(dtype)
-        return x + (self.branch(u, **context) if self.has_state else self.branch(u))  # (2)
+        if cu_seqlens is None or not self.has_state:
+            return x + self.branch(u)  # (2)
+        if self.takes_packed:
+            return x + self.branch(u, cu_seqlens=cu_seqlens)
+        return x + run_apart(self.branch, u, cu_seqlens=cu_seqlens)
 
     def resume(
-        self, x: Float[Tensor, "*b m"], state: Any, dtype: torch.dtype, **context: Any
+        self,
+        x: Float[Tensor, "*b m"],
+        state: Any,
+        dtype: torch.dtype,
+        mask: Bool[Tensor, "b l"] | None = None,
     ) -> tuple[Float[Tensor, "*b m"], Any]:
         """The same after the past in `state`: several tokens (b, l, m) or one (b, m)."""
         if not self.has_state:
@@ -87,9 +102,20 @@ class ResidualBranch(nn.Module):
         u = self.norm(x).to(dtype)
         if x.ndim == 2:
             y, state = self.branch.step(u, state)
+        elif mask is None:
+            y, state = self.branch.prefill(u, state)
         else:
-            y, state = self.branch.prefill(u, state, **context)
+            y, state = self._masked_prefill(u, state, mask)
         return x + y, state
+
+    def _masked_prefill(self, u: Tensor, state: Any, mask: Tensor) -> tuple[Tensor, Any]:
+        if "mask" not in inspect.signature(self.branch.prefill).parameters:
+            raise ValueError(
+                f"{type(self.branch).__name__}.prefill takes no mask; "
+                "ssm_ref.generation runs prompts of unequal length without padding"
+            )
+        y, state = self.branch.prefill(u, state, mask=mask)
+        return y, state
 
 
 class LanguageModel(nn.Module):
@@ -131,18 +157,19 @@ class LanguageModel(nn.Module):
     ) -> Float[Tensor, "b l v"]:
         """Logits of the token after each one, from an empty past.
 
-        `mask` is False where a row is padding; `cu_seqlens` tells packed sequences apart. Either
-        is passed to the branches that keep a state. Raises `ValueError` for ids of another shape
-        or out of range.
+        `mask` is False where a row is padding, on any side: the logits there are zero and the
+        others those of the row alone. `cu_seqlens` tells sequences packed into one row apart.
+        Raises `ValueError` for ids of another shape or out of range, and for both at once.
         """
+        if mask is not None:
+            self._check_ids(ids, ndim=2)
+            return run_apart(self.forward, ids, mask=mask, cu_seqlens=cu_seqlens)
         dtype, x = self._embed(ids, ndim=2)
-        context = {"mask": mask, "cu_seqlens": cu_seqlens}
-        given: dict[str, Any] = {name: t for name, t in context.items() if t is not None}
         for layer in self.blocks:
             if self.cfg.checkpoint_layers and self.training:
-                x = checkpoint(layer, x, dtype, use_reentrant=False, **given)
+                x = checkpoint(layer, x, dtype, cu_seqlens, use_reentrant=False)
             else:
-                x = layer(x, dtype, **given)
+                x = layer(x, dtype, cu_seqlens)
         return self._logits(x, dtype)
 
     def allocate_state(self, batch: int) -> State:
@@ -156,9 +183,13 @@ class LanguageModel(nn.Module):
     def prefill(
         self, ids: Int[Tensor, "b l"], state: State, *, mask: Bool[Tensor, "b l"] | None = None
     ) -> tuple[Float[Tensor, "b l v"], State]:
-        """`forward` after the past in `state`, and the state after the last token."""
+        """`forward` after the past in `state`, and the state after the last token.
+
+        `mask` is False on padding, which must stand on the left and follow an empty past; the
+        state is then that of the real tokens alone.
+        """
         dtype, x = self._embed(ids, ndim=2)
-        return self._resume(x, dtype, state, {} if mask is None else {"mask": mask})
+        return self._resume(x, dtype, state, mask)
 
     def embed(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l m"]:
         """Embeddings of tokens, for `prefill_embedded`.    (1)"""
@@ -168,28 +199,40 @@ class LanguageModel(nn.Module):
         self, x: Float[Tensor, "b l m"], state: State
     ) -> tuple[Float[Tensor, "b l v"], State]:
         """`prefill` from vectors in the place of embeddings, such as those of a picture."""
+        weight = self.embedding.weight
         expect_sequence("x", x, self.cfg.d_model)
-        return self._resume(x, self.embedding.weight.dtype, state, {})
+        if x.device != weight.device:
+            raise ValueError(f"x must be on {weight.device} like the model; got {x.device}")
+        return self._resume(x, weight.dtype, state, None)
 
     def step(self, ids: Int[Tensor, " b"], state: State) -> tuple[Float[Tensor, "b v"], State]:
         """Logits after one more token a row, and the new state."""
         dtype, x = self._embed(ids, ndim=1)
-        return self._resume(x, dtype, state, {})
+        return self._resume(x, dtype, state, None)
 
     def _resume(
-        self, x: Tensor, dtype: torch.dtype, state: State, context: dict[str, Tensor]
+        self, x: Tensor, dtype: torch.dtype, state: State, mask: Tensor | None
     ) -> tuple[Tensor, State]:
-        if len(state) != len(self.layers):
-            raise ValueError(
-                f"state must have one entry for each of {len(self.layers)} layers; got {len(state)}"
-            )
+        self._check_state(state)
         after: State = []
         for layer, past in zip(self.blocks, state, strict=True):
-            x, past = layer.resume(x, past, dtype, **context)
+            x, past = layer.resume(x, past, dtype, mask)
             after.append(past)
         return self._logits(x, dtype), after
 
-    def _embed(self, ids: Tensor, *, ndim: int) -> tuple[torch.dtype, Tensor]:
+    def _check_state(self, state: object) -> None:
+        if not isinstance(state, list) or len(state) != len(self.layers):
+            got = f"{len(state)}" if isinstance(state, list) else type(state).__name__
+            raise ValueError(
+                f"state must be a list of one entry for each of {len(self.layers)} layers; "
+                f"got {got}"
+            )
+        for i, (layer, past) in enumerate(zip(self.blocks, state, strict=True)):
+            if (past is not None) != layer.has_state:
+                wanted = "a state" if layer.has_state else "None"
+                raise ValueError(f"state[{i}] must be {wanted}; got {type(past).__name__}")
+
+    def _check_ids(self, ids: Tensor, *, ndim: int) -> None:
         if ids.ndim != ndim or ids.dtype not in (torch.int32, torch.int64):
             shape = "(b, l)" if ndim == 2 else "(b,)"
             raise ValueError(
@@ -197,14 +240,18 @@ class LanguageModel(nn.Module):
             )
         if ndim == 2 and ids.shape[1] == 0:
             raise ValueError("ids must hold at least one token a row; got none")
-        # Elsewhere than on a CPU reading the range back would stall the device, and the
-        # embedding checks it there.
-        if ids.device.type == "cpu" and not torch.compiler.is_compiling() and ids.numel():
+        device = self.embedding.weight.device
+        if ids.device != device:
+            raise ValueError(f"ids must be on {device} like the model; got {ids.device}")
+        if readable(ids) and ids.numel():  # elsewhere the embedding checks the range
             low, high = (int(end) for end in torch.aminmax(ids))
             if low < 0 or high >= self.cfg.vocab_size:
                 raise ValueError(
                     f"ids must be in 0 … {self.cfg.vocab_size - 1}; got {low} … {high}"
                 )
+
+    def _embed(self, ids: Tensor, *, ndim: int) -> tuple[torch.dtype, Tensor]:
+        self._check_ids(ids, ndim=ndim)
         x = self.embedding(ids)  # (1)
         dtype = x.dtype
         wide = torch.promote_types(dtype, torch.float32)

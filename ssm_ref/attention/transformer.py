@@ -4,8 +4,8 @@ Causal attention over heads of width p, query t against the keys s it may see:
 
     y_t = Σ_{s ≤ t} softmax_s(q_tᵀ k_s / √p) v_s    (1)
 
-With a sliding window w only s > t - w counts. Positions enter by rotation (RoPE): the pair
-(x_i, x_{i+p/2}) at position t is turned by the angle t·θ_i,
+With a sliding window w only s > t - w counts. Positions enter by rotation, which is
+`ssm_ref.attention.rope`: channels of q and k are turned in pairs, in proportion to the position,
 
     θ_i = base^{-2i/p}    (2)
     x_i, x_{i+p/2} ← x_i cos tθ_i - x_{i+p/2} sin tθ_i, x_i sin tθ_i + x_{i+p/2} cos tθ_i    (3)
@@ -26,13 +26,15 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token
+from ssm_ref.attention.rope import RopeScaling, rotate
+from ssm_ref.expect import expect_features, expect_sequence, expect_shape, expect_token
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_ref.packing import check_left_padding
 
-Attend = Callable[[Tensor, Tensor, Tensor, int | None], Tensor]
+Attend = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +47,13 @@ class AttentionConfig:
     d_head: int | None = None  # d_model / n_heads when not given
     window: int | None = None
     rope_base: float | None = 10_000.0
+    rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
+        if self.d_model < 1:
+            raise ValueError(f"d_model must be at least 1; got {self.d_model}")
+        if self.rope_base is None and self.rope_scaling is not None:
+            raise ValueError("rope_scaling needs a rope_base; got rope_base=None")
         if self.n_heads < 1 or (self.d_head is None and self.d_model % self.n_heads):
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
         if self.kv_heads < 1 or self.n_heads % self.kv_heads:
@@ -68,22 +75,15 @@ class AttentionConfig:
 
 
 class KVCache(NamedTuple):
-    """Keys and values still visible, and the number of tokens seen in all."""
+    """Keys and values still visible, and the number of tokens seen in all.
+
+    `padding` counts the tokens at the start of each row that are none.
+    """
 
     k: Float[Tensor, "b g s p"]
     v: Float[Tensor, "b g s p"]
     length: int
-
-
-def rotate(x: Float[Tensor, "b h l p"], start: int, base: float) -> Float[Tensor, "b h l p"]:
-    """RoPE, Eqs. (2) and (3), for positions start, start + 1, …; angles in float32 or wider."""
-    p = x.shape[-1]
-    wide = torch.promote_types(x.dtype, torch.float32)
-    theta = base ** (-torch.arange(0, p, 2, device=x.device, dtype=wide) / p)  # (2)
-    t = torch.arange(start, start + x.shape[-2], device=x.device, dtype=wide)
-    cos, sin = (t[:, None] * theta).cos().to(x.dtype), (t[:, None] * theta).sin().to(x.dtype)
-    x1, x2 = x.chunk(2, dim=-1)
-    return torch.cat([x1 * cos - x2 * sin, x1 * sin + x2 * cos], dim=-1)  # (3)
+    padding: Int[Tensor, " b"] | None = None
 
 
 def attend_one_by_one(
@@ -91,14 +91,22 @@ def attend_one_by_one(
     k: Float[Tensor, "b g s p"],
     v: Float[Tensor, "b g s p"],
     window: int | None = None,
+    first: Int[Tensor, " b"] | None = None,
 ) -> Float[Tensor, "b h l p"]:
-    """Eq. (1) query by query, the last query beside the last key: the definition."""
+    """Eq. (1) query by query, the last query beside the last key: the definition.
+
+    Keys before `first`, a number a row, are seen by themselves alone.
+    """
     k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
     past, ys = k.shape[2] - q.shape[2], []
     for t in range(q.shape[2]):
         end = past + t + 1
         seen = slice(0 if window is None else max(0, end - window), end)
         scores = torch.einsum("bhp,bhsp->bhs", q[:, :, t], k[:, :, seen]) / math.sqrt(q.shape[3])
+        if first is not None:
+            s = torch.arange(k.shape[2], device=k.device)[seen]
+            hidden = (s < first[:, None]) & (s != end - 1)
+            scores = scores.masked_fill(hidden[:, None], -math.inf)
         ys.append(torch.einsum("bhs,bhsp->bhp", scores.softmax(dim=-1), v[:, :, seen]))  # (1)
     return torch.stack(ys, dim=2)
 
@@ -108,15 +116,19 @@ def attend(
     k: Float[Tensor, "b g s p"],
     v: Float[Tensor, "b g s p"],
     window: int | None = None,
+    first: Int[Tensor, " b"] | None = None,
 ) -> Float[Tensor, "b h l p"]:
-    """Eq. (1) for all queries at once, by PyTorch's fused attention."""
+    """Eq. (1) for all queries at once, by PyTorch's fused attention; `first` as above."""
     l, s = q.shape[2], k.shape[2]
     grouped = q.shape[1] != k.shape[1]
-    if l == s and (window is None or window >= s):
+    if l == s and (window is None or window >= s) and first is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
-    t = torch.arange(s - l, s, device=q.device)[:, None]
-    distance = t - torch.arange(s, device=q.device)
+    place = torch.arange(s, device=q.device)
+    distance = place[s - l :, None] - place
     mask = distance >= 0 if window is None else (distance >= 0) & (distance < window)
+    if first is not None:
+        shown = place >= first[:, None]
+        mask = (mask & shown[:, None] | (distance == 0))[:, None]  # b 1 l s
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
 
 
@@ -142,14 +154,27 @@ class Attention(nn.Module):
         return self.prefill(u, self.allocate_state(u.shape[0]))[0]
 
     def prefill(
-        self, u: Float[Tensor, "b l d"], state: KVCache
+        self,
+        u: Float[Tensor, "b l d"],
+        state: KVCache,
+        *,
+        mask: Bool[Tensor, "b l"] | None = None,
     ) -> tuple[Float[Tensor, "b l d"], KVCache]:
-        """Attention of every position to itself, its past and the cache; and the new cache."""
-        expect_sequence("u", u, self.cfg.d_model)
+        """Attention of every position to itself, its past and the cache; and the new cache.
+
+        `mask` is False on padding, which stands on the left, after an empty past, and is never
+        seen: RoPE makes it one what number the first real position has.
+        """
+        expect_sequence("u", u, self.cfg.d_model, self.q_proj.weight)
         past = self.checked_state(state, u.shape[0])
+        if mask is not None:
+            check_left_padding(mask, u.shape[:2], past.k)
+            past = past._replace(padding=(~mask).sum(dim=1))
         k, v = self.keys_and_values(u, past)
-        y = self.attend(self.queries(u, past.length), k, v, self.cfg.window)
-        cache = self.cache_of(k, v, past.length + u.shape[1])
+        length = past.length + u.shape[1]
+        first = None if past.padding is None else past.padding - (length - k.shape[2])
+        y = self.attend(self.queries(u, past.length), k, v, self.cfg.window, first)
+        cache = self.cache_of(k, v, length)._replace(padding=past.padding)
         return self.o_proj(y.transpose(1, 2).flatten(2)), cache
 
     def queries(self, u: Float[Tensor, "b l d"], start: int) -> Float[Tensor, "b h l p"]:
@@ -176,7 +201,7 @@ class Attention(nn.Module):
         self, u_t: Float[Tensor, "b d"], state: KVCache
     ) -> tuple[Float[Tensor, "b d"], KVCache]:
         """One more position against the cache; costs O(tokens in the cache)."""
-        expect_token("u_t", u_t, self.cfg.d_model)
+        expect_token("u_t", u_t, self.cfg.d_model, self.q_proj.weight)
         y, state = self.prefill(u_t[:, None], state)
         return y[:, 0], state
 
@@ -184,7 +209,9 @@ class Attention(nn.Module):
         return x.unflatten(-1, (-1, self.cfg.head_width)).transpose(1, 2)  # b h l p
 
     def _placed(self, x: Tensor, start: int) -> Tensor:
-        return x if self.cfg.rope_base is None else rotate(x, start, self.cfg.rope_base)
+        if self.cfg.rope_base is None:
+            return x
+        return rotate(x, start, self.cfg.rope_base, self.cfg.rope_scaling)  # (2), (3)
 
     def checked_state(self, state: object, batch: int) -> KVCache:
         """`state` if it is a cache of this layer for `batch` rows; else raises `ValueError`."""
@@ -196,6 +223,10 @@ class Attention(nn.Module):
         shape = (batch, self.cfg.kv_heads, kept, self.cfg.head_width)
         expect_shape("state.k", state.k, shape)
         expect_shape("state.v", state.v, shape)
+        if state.padding is not None and state.padding.shape != (batch,):
+            raise ValueError(
+                f"state.padding must have shape {(batch,)}; got {tuple(state.padding.shape)}"
+            )
         return state
 
 
@@ -210,6 +241,7 @@ class SwiGLU(nn.Module):
 
     def forward(self, u: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Eq. (4), position by position."""
+        expect_features("u", u, self.gate_proj.in_features, self.gate_proj.weight)
         return self.down_proj(F.silu(self.gate_proj(u)) * self.up_proj(u))  # (4)
 
 

@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ssm_ref.expect import expect_numbers
+
 EPS = torch.finfo(torch.float32).eps  # the floor of Eq. (3), Kaldi's own
 
 
@@ -99,6 +101,7 @@ def log_mel(
             f"waveform must be floating point of shape (b, samples); got {waveform.dtype} "
             f"of shape {tuple(waveform.shape)}"
         )
+    expect_numbers("waveform", waveform)
     if waveform.shape[1] < cfg.frame_length:
         raise ValueError(
             f"waveform has {waveform.shape[1]} samples; one frame needs {cfg.frame_length}"

@@ -22,13 +22,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ssm_ref.attention.transformer import Attention, AttentionConfig, KVCache, SwiGLU
 from ssm_ref.expect import expect_sequence
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig, ResidualBranch, State
 from ssm_ref.norm import RMSNorm
+from ssm_ref.packing import run_apart
 from ssm_ref.selective.mamba import Mamba, MambaConfig, MambaState
 
 
@@ -47,6 +49,7 @@ class HymbaConfig:
     n_meta: int = 128
     share_kv: bool = True
     norm_eps: float = 1e-6
+    checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
         if self.n_meta < 0 or self.n_blocks < 1:
@@ -87,6 +90,7 @@ class HymbaConfig:
             n_layers=2 * self.n_blocks,
             pad_vocab_to=1,
             norm_eps=self.norm_eps,
+            checkpoint_layers=self.checkpoint_layers,
         )
 
 
@@ -130,7 +134,7 @@ class HymbaMixer(nn.Module):
         self, u: Float[Tensor, "b l d"], state: HymbaState, lent: Keys | None
     ) -> tuple[Float[Tensor, "b l d"], HymbaState, Keys]:
         """Eq. (1) after `state`, with the keys of the layer before where this one borrows."""
-        expect_sequence("u", u, self.mamba.cfg.d_model)
+        expect_sequence("u", u, self.mamba.cfg.d_model, self.mamba.conv_weight)
         if not isinstance(state, HymbaState):
             raise ValueError(f"state must be a HymbaState; got {type(state).__name__}")
         if self.borrows:
@@ -167,14 +171,26 @@ class Hymba(LanguageModel):
         self.hymba_cfg = cfg
         self.meta = nn.Parameter(0.02 * torch.randn(cfg.n_meta, cfg.mamba.d_model))
 
-    def forward(self, ids: Tensor, **context: Any) -> Tensor:
-        """Logits of the token after each one, after the meta tokens."""
-        if context:
-            raise ValueError(f"Hymba takes no {sorted(context)}: run each sequence by itself")
+    def forward(
+        self,
+        ids: Int[Tensor, "b l"],
+        *,
+        mask: Bool[Tensor, "b l"] | None = None,
+        cu_seqlens: Int[Tensor, " s1"] | None = None,
+    ) -> Float[Tensor, "b l v"]:
+        """Logits of the token after each one, after the meta tokens; as `LanguageModel.forward`.
+
+        Every packed or padded sequence has the meta tokens before it.
+        """
+        self._check_ids(ids, ndim=2)
+        if mask is not None or cu_seqlens is not None:
+            return run_apart(self.forward, ids, mask=mask, cu_seqlens=cu_seqlens)
         return self.prefill(ids, self.allocate_state(ids.shape[0]))[0]
 
     def allocate_state(self, batch: int) -> State:
         """The state after the meta tokens, through which they are trained.    (2)"""
+        if batch < 0:
+            raise ValueError(f"batch must not be negative; got {batch}")
         state: State = [
             layer.branch.allocate_state(batch) if isinstance(layer.branch, HymbaMixer) else None
             for layer in self.blocks
@@ -182,18 +198,18 @@ class Hymba(LanguageModel):
         if self.hymba_cfg.n_meta == 0:
             return state
         x = self.meta.expand(batch, -1, -1)
-        return self._run(x.to(torch.promote_types(x.dtype, torch.float32)), x.dtype, state)[
-            1
-        ]  # (2)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return self._run(x.to(wide), x.dtype, state)[1]  # (2)
 
     def _resume(
-        self, x: Tensor, dtype: torch.dtype, state: State, context: dict[str, Tensor]
+        self, x: Tensor, dtype: torch.dtype, state: State, mask: Tensor | None
     ) -> tuple[Tensor, State]:
-        if len(state) != len(self.layers) or context:
+        if mask is not None:
             raise ValueError(
-                f"state must have {len(self.layers)} entries and context none; "
-                f"got {len(state)} and {sorted(context)}"
+                "Hymba.prefill takes no mask: padding would stand between meta tokens and text; "
+                "ssm_ref.generation runs prompts of unequal length without padding"
             )
+        self._check_state(state)
         y, state = self._run(x if x.ndim == 3 else x[:, None], dtype, state)
         logits = self._logits(y, dtype)
         return (logits if x.ndim == 3 else logits[:, 0]), state
@@ -202,7 +218,11 @@ class Hymba(LanguageModel):
         after: State = []
         lent: Keys | None = None
         for layer, past in zip(self.blocks, state, strict=True):
-            x, past, lent = self._layer(layer, x, past, lent, dtype)
+            if self.cfg.checkpoint_layers and self.training:
+                out = checkpoint(self._layer, layer, x, past, lent, dtype, use_reentrant=False)
+            else:
+                out = self._layer(layer, x, past, lent, dtype)
+            x, past, lent = out
             after.append(past)
         return x, after
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_float
+from ssm_ref.expect import expect_features
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,9 +63,7 @@ class MoE(nn.Module):
 
     def forward(self, u: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         """Eq. (2), token by token."""
-        if u.ndim < 1 or u.shape[-1] != self.cfg.d_model:
-            raise ValueError(f"u must have shape (…, {self.cfg.d_model}); got {tuple(u.shape)}")
-        expect_float("u", u)
+        expect_features("u", u, self.cfg.d_model, self.gate_proj)
         tokens = u.reshape(-1, self.cfg.d_model)
         _, weights, chosen = self.route(tokens)
         if torch.compiler.is_compiling():  # sizes that depend on the data would break the graph

@@ -5,21 +5,39 @@ from typing import Any
 
 from torch import nn
 
+from ssm_ref.attention.rope import RopeScaling
 from ssm_ref.attention.transformer import AttentionConfig, Transformer, TransformerConfig
 from ssm_ref.layouts.layout import Layout, Place, entry, renamed, require
+
+ROPE = {  # their name of each setting, beside the kinds that have it
+    "linear": {"factor": "factor"},
+    "llama3": {
+        "factor": "factor",
+        "original_max_position_embeddings": "original_length",
+        "low_freq_factor": "low_freq_factor",
+        "high_freq_factor": "high_freq_factor",
+    },
+    "yarn": {
+        "factor": "factor",
+        "original_max_position_embeddings": "original_length",
+        "beta_fast": "beta_fast",
+        "beta_slow": "beta_slow",
+        "truncate": "truncate",
+        "attention_factor": "attention_factor",
+    },
+}
 
 
 def _build(config: Mapping[str, Any]) -> nn.Module:
     require(config, {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False})
-    rope = config.get("rope_parameters") or {}
-    require(rope, {"rope_type": "default"})
-    require(config, {"rope_scaling": None})
+    base, scaling = _rope(config)
     attention = AttentionConfig(
         d_model=entry(config, "hidden_size"),
         n_heads=entry(config, "num_attention_heads"),
         n_kv_heads=config.get("num_key_value_heads"),
         d_head=config.get("head_dim"),
-        rope_base=rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
+        rope_base=base,
+        rope_scaling=scaling,
     )
     return Transformer(
         TransformerConfig(
@@ -31,6 +49,39 @@ def _build(config: Mapping[str, Any]) -> nn.Module:
             tie_embeddings=config.get("tie_word_embeddings", False),
         )
     )
+
+
+def _rope(config: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
+    """Base and scaling: in `rope_parameters`, or in `rope_theta` and `rope_scaling` before that."""
+    given = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    base = given.pop("rope_theta", None) or config.get("rope_theta", 10_000.0)
+    kind = given.pop("rope_type", None) or given.get("type", "default")
+    given.pop("type", None)
+    require(given, {"partial_rotary_factor": 1.0, "mscale": None, "mscale_all_dim": None})
+    if kind == "default":
+        return base, None
+    if kind not in ROPE:
+        raise ValueError(
+            f"config.json: rope_type must be one of {['default', *ROPE]}; got {kind!r}"
+        )
+    trained = config.get("original_max_position_embeddings")
+    if trained is not None or "original_max_position_embeddings" not in given:
+        trained = trained or config.get("max_position_embeddings", 2048)
+        given["original_max_position_embeddings"] = trained
+    names = ROPE[kind]
+    known = {ours: given[theirs] for theirs, ours in names.items() if given.get(theirs) is not None}
+    if "factor" not in known:
+        raise ValueError(f"config.json: rope_type {kind!r} needs a factor; got {sorted(given)}")
+    return base, RopeScaling(kind=kind, **known)
+
+
+def _describe_rope(attention: AttentionConfig) -> dict[str, Any]:
+    scaling = attention.rope_scaling
+    if scaling is None:
+        return {"rope_type": "default", "rope_theta": attention.rope_base}
+    values = {theirs: getattr(scaling, ours) for theirs, ours in ROPE[scaling.kind].items()}
+    values = {name: value for name, value in values.items() if value is not None}
+    return {"rope_type": scaling.kind, "rope_theta": attention.rope_base, **values}
 
 
 def _storable(model: nn.Module) -> bool:
@@ -54,7 +105,7 @@ def _describe(model: nn.Module) -> dict[str, Any]:
         "num_attention_heads": attention.n_heads,
         "num_key_value_heads": attention.kv_heads,
         "head_dim": attention.head_width,
-        "rope_parameters": {"rope_type": "default", "rope_theta": attention.rope_base},
+        "rope_parameters": _describe_rope(attention),
         "rms_norm_eps": cfg.norm_eps,
         "tie_word_embeddings": cfg.tie_embeddings,
         "hidden_act": "silu",

@@ -25,12 +25,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
 from ssm_ref.foundations.scan import Elements, associative_scan
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_ref.packing import check_left_padding
 
 SMALLEST_EXPONENT = -1e38  # e^this is 0: nothing has been seen
 
@@ -195,18 +196,31 @@ class TimeMix(nn.Module):
         return self.prefill(u, self.allocate_state(u.shape[0]))[0]
 
     def prefill(
-        self, u: Float[Tensor, "b l d"], state: TimeMixState
+        self,
+        u: Float[Tensor, "b l d"],
+        state: TimeMixState,
+        *,
+        mask: Bool[Tensor, "b l"] | None = None,
     ) -> tuple[Float[Tensor, "b l d"], TimeMixState]:
-        """The mixer after the past in `state`, and the state after it."""
-        expect_sequence("u", u, self.d_model)
-        return self._run(u, state, self.wkv)
+        """The mixer after the past in `state`, and the state after it.
+
+        `mask` is False on padding, which stands on the left, after an empty past: its keys are the
+        smallest exponent, so that it has no weight.
+        """
+        expect_sequence("u", u, self.d_model, self.mix_key)
+        _check(state, u.shape[0], self.d_model)
+        if mask is not None:
+            check_left_padding(mask, u.shape[:2], state.wkv.q)
+            u = u.masked_fill(~mask[..., None], 0)
+        return self._run(u, state, self.wkv, mask)
 
     def step(
         self, u: Float[Tensor, "b d"], state: TimeMixState
     ) -> tuple[Float[Tensor, "b d"], TimeMixState]:
         """One more token, by Eqs. (4) and (5)."""
-        expect_token("u", u, self.d_model)
-        y, state = self._run(u[:, None], state, wkv_recurrent)
+        expect_token("u", u, self.d_model, self.mix_key)
+        _check(state, u.shape[0], self.d_model)
+        y, state = self._run(u[:, None], state, wkv_recurrent, None)
         return y[:, 0], state
 
     def allocate_state(self, batch: int) -> TimeMixState:
@@ -214,8 +228,9 @@ class TimeMix(nn.Module):
         zeros = self.output.weight.new_zeros(batch, self.d_model)
         return TimeMixState(zeros, empty_wkv(zeros))
 
-    def _run(self, x: Tensor, state: TimeMixState, wkv: WKV) -> tuple[Tensor, TimeMixState]:
-        _check(state, x.shape[0], self.d_model)
+    def _run(
+        self, x: Tensor, state: TimeMixState, wkv: WKV, mask: Tensor | None
+    ) -> tuple[Tensor, TimeMixState]:
         before = shift(x, state.x)
         k, v, r = (
             linear(torch.lerp(before, x, mix.to(x.dtype)))  # (1)
@@ -227,7 +242,9 @@ class TimeMix(nn.Module):
         )
         wide = state.wkv.p.dtype
         w, u = self.time_decay.to(wide).exp(), self.time_first.to(wide)
-        y, sums = wkv(k.to(wide), v.to(wide), w, u, state.wkv)  # (2)
+        k = k.to(wide)
+        k = k if mask is None else k.masked_fill(~mask[..., None], SMALLEST_EXPONENT)
+        y, sums = wkv(k, v.to(wide), w, u, state.wkv)  # (2)
         out = self.output(torch.sigmoid(r) * y.to(r.dtype))  # (3)
         return out, TimeMixState(x[:, -1], sums)
 
@@ -260,11 +277,18 @@ class ChannelMix(nn.Module):
         return self.prefill(u, self.allocate_state(u.shape[0]))[0]
 
     def prefill(
-        self, u: Float[Tensor, "b l d"], state: Float[Tensor, "b d"]
+        self,
+        u: Float[Tensor, "b l d"],
+        state: Float[Tensor, "b d"],
+        *,
+        mask: Bool[Tensor, "b l"] | None = None,
     ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b d"]]:
-        """The mixer after the input in `state`, and the last input."""
-        expect_sequence("u", u, self.d_model)
+        """The mixer after the input in `state`, and the last input; `mask` as in `TimeMix`."""
+        expect_sequence("u", u, self.d_model, self.mix_key)
         expect_shape("state", state, (u.shape[0], self.d_model))
+        if mask is not None:
+            check_left_padding(mask, u.shape[:2], state)
+            u = u.masked_fill(~mask[..., None], 0)
         before = shift(u, state)
         x_k, x_r = (
             torch.lerp(before, u, mix.to(u.dtype)) for mix in (self.mix_key, self.mix_receptance)
@@ -276,7 +300,7 @@ class ChannelMix(nn.Module):
         self, u: Float[Tensor, "b d"], state: Float[Tensor, "b d"]
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
         """One more token."""
-        expect_token("u", u, self.d_model)
+        expect_token("u", u, self.d_model, self.mix_key)
         y, state = self.prefill(u[:, None], state)
         return y[:, 0], state
 

@@ -32,13 +32,14 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ssm_ref.expect import expect_sequence, expect_shape, state_dtype
+from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig, ResidualBranch, State
 from ssm_ref.linear_attention.rwkv4 import shift
+from ssm_ref.packing import check_left_padding, run_apart
 
 SLOWEST = math.exp(-0.5)  # -log w is at most this
 GROUP_NORM_EPS = 64e-5
@@ -221,7 +222,7 @@ class TimeMix(nn.Module):
         self, u: Float[Tensor, "b l d"], state: TimeMixState, v_first: Tensor | None
     ) -> tuple[Float[Tensor, "b l d"], TimeMixState, Tensor]:
         """The mixer after `state`; also takes and returns the first block's values, Eq. (3)."""
-        expect_sequence("u", u, self.cfg.d_model)
+        expect_sequence("u", u, self.cfg.d_model, self.k_k)
         self._check(state, u.shape[0])
         return self._run(u, state, v_first, self.scan)
 
@@ -229,6 +230,7 @@ class TimeMix(nn.Module):
         self, u: Float[Tensor, "b d"], state: TimeMixState, v_first: Tensor | None
     ) -> tuple[Float[Tensor, "b d"], TimeMixState, Tensor]:
         """One more token, by Eqs. (4) and (5)."""
+        expect_token("u", u, self.cfg.d_model, self.k_k)
         self._check(state, u.shape[0])
         first = None if v_first is None else v_first[:, None]
         y, state, first = self._run(u[:, None], state, first, wkv7_recurrent)
@@ -299,6 +301,7 @@ class ChannelMix(nn.Module):
         self, u: Float[Tensor, "b l d"], state: Float[Tensor, "b d"]
     ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b d"]]:
         """The mixer after the input in `state`, and the last input."""
+        expect_sequence("u", u, self.d_model, self.mix_key)
         expect_shape("state", state, (u.shape[0], self.d_model))
         x = torch.lerp(u, shift(u, state), self.mix_key.to(u.dtype))
         return self.value(torch.relu(self.key(x)).square()), u[:, -1]  # (7)
@@ -327,37 +330,49 @@ class RWKV7(LanguageModel):
         self.input_norm = norm()
         nn.init.uniform_(self.embedding.weight, -1e-4, 1e-4)
 
-    def forward(self, ids: Tensor, **context: Any) -> Tensor:
-        """Logits of the token after each one, from an empty past."""
-        if context:
-            raise ValueError(f"RWKV-7 takes no {sorted(context)}: run each sequence by itself")
+    def forward(
+        self,
+        ids: Int[Tensor, "b l"],
+        *,
+        mask: Bool[Tensor, "b l"] | None = None,
+        cu_seqlens: Int[Tensor, " s1"] | None = None,
+    ) -> Float[Tensor, "b l v"]:
+        """Logits of the token after each one, from an empty past, as `LanguageModel.forward`."""
+        self._check_ids(ids, ndim=2)
+        if mask is not None or cu_seqlens is not None:
+            return run_apart(self.forward, ids, mask=mask, cu_seqlens=cu_seqlens)
         return self.prefill(ids, self.allocate_state(ids.shape[0]))[0]
 
     def _resume(
-        self, x: Tensor, dtype: torch.dtype, state: State, context: dict[str, Tensor]
+        self, x: Tensor, dtype: torch.dtype, state: State, mask: Tensor | None
     ) -> tuple[Tensor, State]:
-        if len(state) != len(self.layers) or context:
-            raise ValueError(
-                f"state must have {len(self.layers)} entries and context none; "
-                f"got {len(state)} and {sorted(context)}"
-            )
+        self._check_state(state)
         after: State = []
         v_first: Tensor | None = None
+        run: Callable[..., tuple[Tensor, Any, Tensor | None]]
         for layer, past in zip(self.blocks, state, strict=True):
             if self.cfg.checkpoint_layers and self.training:
-                out = checkpoint(self._layer, layer, x, past, v_first, dtype, use_reentrant=False)
+                run = partial(checkpoint, self._layer, use_reentrant=False)
             else:
-                out = self._layer(layer, x, past, v_first, dtype)
-            x, past, v_first = out
+                run = self._layer
+            x, past, v_first = run(layer, x, past, v_first, dtype, mask)
             after.append(past)
         return self._logits(x, dtype), after
 
     @staticmethod
     def _layer(
-        layer: ResidualBranch, x: Tensor, past: Any, v_first: Tensor | None, dtype: torch.dtype
+        layer: ResidualBranch,
+        x: Tensor,
+        past: Any,
+        v_first: Tensor | None,
+        dtype: torch.dtype,
+        mask: Tensor | None,
     ) -> tuple[Tensor, Any, Tensor | None]:
         run = layer.branch.step if x.ndim == 2 else layer.branch.prefill
         u = layer.norm(x).to(dtype)
+        if mask is not None:  # no map has a bias that could write: zeros leave an empty past empty
+            check_left_padding(mask, u.shape[:2], past[-1] if isinstance(past, tuple) else past)
+            u = u.masked_fill(~mask[..., None], 0)
         if isinstance(layer.branch, TimeMix):
             y, past, v_first = run(u, past, v_first)
         else:

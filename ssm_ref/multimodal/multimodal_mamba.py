@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ssm_ref.expect import expect_sequence
 from ssm_ref.language_model import LanguageModel, State
 from ssm_ref.norm import RMSNorm
 from ssm_ref.vision.bidirectional_mamba import BidirectionalMamba, BidirectionalMambaConfig
@@ -37,6 +38,13 @@ class MlpConnector(nn.Sequential):
             nn.GELU(),
             nn.Linear(d_model, d_model),
         )
+        self.d_features = d_features
+
+    def forward(self, v: Float[Tensor, "b l f"]) -> Float[Tensor, "b l m"]:
+        """Vectors for the language model.    (2)"""
+        expect_sequence("v", v, self.d_features, next(self.parameters()))
+        out: Tensor = super().forward(v)  # (2)
+        return out
 
 
 class ScanConnector(nn.Module):
@@ -51,6 +59,7 @@ class ScanConnector(nn.Module):
 
     def forward(self, v: Float[Tensor, "b l f"]) -> Float[Tensor, "b l m"]:
         """Vectors for the language model, each aware of all features."""
+        expect_sequence("v", v, self.inward.in_features, self.inward.weight)
         x = self.inward(v)
         out: Tensor = self.mlp(x + self.mixer(self.norm(x)))  # (3)
         return out

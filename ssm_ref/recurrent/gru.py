@@ -80,7 +80,7 @@ class GRU(nn.Module):
         self, u: Float[Tensor, "b l m"], state: Float[Tensor, "b d"]
     ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b d"]]:
         """Hidden states of every step after `state`, and the state after the last one."""
-        expect_sequence("u", u, self.d_in)
+        expect_sequence("u", u, self.d_in, self.weight_ih)
         h = self._checked(state, u.shape[0])
         Wu = F.linear(u, self.weight_ih, self.bias_ih)  # b l 3d
         hs = []
@@ -93,7 +93,7 @@ class GRU(nn.Module):
         self, u_t: Float[Tensor, "b m"], state: Float[Tensor, "b d"]
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
         """One step: output and new state (the same numbers)."""
-        expect_token("u_t", u_t, self.d_in)
+        expect_token("u_t", u_t, self.d_in, self.weight_ih)
         Wu_t = F.linear(u_t, self.weight_ih, self.bias_ih)
         h = self._next(Wu_t, self._checked(state, u_t.shape[0]))
         return h.to(Wu_t.dtype), h

@@ -96,7 +96,7 @@ class LSTM(nn.Module):
         self, u: Float[Tensor, "b l m"], state: LSTMState
     ) -> tuple[Float[Tensor, "b l d"], LSTMState]:
         """Hidden states of every step after `state`, and the state after the last one."""
-        expect_sequence("u", u, self.d_in)
+        expect_sequence("u", u, self.d_in, self.weight_ih)
         state = self._checked(state, u.shape[0])
         Wu = F.linear(u, self.weight_ih, self.bias_ih)  # b l 4d
         hs = []
@@ -109,7 +109,7 @@ class LSTM(nn.Module):
         self, u_t: Float[Tensor, "b m"], state: LSTMState
     ) -> tuple[Float[Tensor, "b d"], LSTMState]:
         """Output h_t and the new state."""
-        expect_token("u_t", u_t, self.d_in)
+        expect_token("u_t", u_t, self.d_in, self.weight_ih)
         Wu_t = F.linear(u_t, self.weight_ih, self.bias_ih)
         state = self._next(Wu_t, self._checked(state, u_t.shape[0]))
         return state.h.to(Wu_t.dtype), state

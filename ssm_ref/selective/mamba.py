@@ -23,8 +23,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
+from ssm_ref.packing import check_left_padding, run_apart
 from ssm_ref.selective.causal_conv1d import causal_conv1d, causal_conv1d_step
 from ssm_ref.selective.selective_scan import selective_scan_chunked, selective_scan_step
 from ssm_ref.selective.step_size import draw_dt_bias
@@ -147,11 +149,14 @@ class Mamba(nn.Module):
     ) -> Float[Tensor, "b l m"]:
         """The block from an empty past.
 
-        `mask` is False on padding, which then writes nothing; the real outputs are those of the
-        sequence alone. `cu_seqlens` tells packed sequences apart. Raises `ValueError` for shapes
+        `mask` is False on padding, on any side: the outputs there are zero and the others those of
+        the row alone. `cu_seqlens` tells packed sequences apart. Raises `ValueError` for inputs
         that do not fit.
         """
-        return self._run(u, None, mask, cu_seqlens)[0]
+        expect_sequence("u", u, self.cfg.d_model, self.conv_weight)
+        if mask is not None:
+            return run_apart(self.forward, u, mask=mask, cu_seqlens=cu_seqlens)
+        return self._run(u, None, None, cu_seqlens)[0]
 
     def prefill(
         self,
@@ -160,17 +165,23 @@ class Mamba(nn.Module):
         *,
         mask: Bool[Tensor, "b l"] | None = None,
     ) -> tuple[Float[Tensor, "b l o"], MambaState]:
-        """The block after the past in `state`, and the state after it; pad on the left only."""
-        self._check_state(state, u)
+        """The block after the past in `state`, and the state after it.
+
+        `mask` is False on padding, which stands on the left, after an empty past, and writes
+        nothing.
+        """
+        expect_sequence("u", u, self.cfg.d_model, self.conv_weight)
+        self._check_state(state, u.shape[0])
+        if mask is not None:
+            check_left_padding(mask, u.shape[:2], state.ssm)
         return self._run(u, state, mask, None)
 
     def step(
         self, u: Float[Tensor, "b m"], state: MambaState
     ) -> tuple[Float[Tensor, "b m"], MambaState]:
         """The block for one more token, in time and memory that do not depend on the past."""
-        if u.ndim != 2 or u.shape[1] != self.cfg.d_model:
-            raise ValueError(f"u must have shape (b, {self.cfg.d_model}); got {tuple(u.shape)}")
-        self._check_state(state, u)
+        expect_token("u", u, self.cfg.d_model, self.conv_weight)
+        self._check_state(state, u.shape[0])
         x, z = self.in_proj(u).chunk(2, dim=-1)  # (1) each b d
         x, conv_state = self.conv_step(
             x, state.conv, self.conv_weight, self.conv_bias, activation="silu"
@@ -185,15 +196,13 @@ class Mamba(nn.Module):
         """The state of an empty past: zeros."""
         weight, cfg = self.in_proj.weight, self.cfg
         conv = weight.new_zeros(batch, cfg.d_conv - 1, cfg.d_inner)
-        wide = torch.promote_types(weight.dtype, torch.float32)
+        wide = state_dtype(weight)
         return MambaState(conv, weight.new_zeros(batch, cfg.d_inner, cfg.d_state, dtype=wide))
 
     @property
     def A(self) -> Float[Tensor, "d n"]:
         """−exp(A_log), in float32 at least.    (5)"""
-        return -torch.exp(
-            self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32))
-        )  # (5)
+        return -self.A_log.to(state_dtype(self.A_log)).exp()  # (5)
 
     def _run(
         self,
@@ -202,12 +211,6 @@ class Mamba(nn.Module):
         mask: Tensor | None,
         cu_seqlens: Tensor | None,
     ) -> tuple[Tensor, MambaState]:
-        if u.ndim != 3 or u.shape[2] != self.cfg.d_model or u.shape[1] == 0:
-            raise ValueError(
-                f"u must have shape (b, l, {self.cfg.d_model}), l > 0; got {tuple(u.shape)}"
-            )
-        if mask is not None and mask.shape != u.shape[:2]:
-            raise ValueError(f"mask must have shape {tuple(u.shape[:2])}; got {tuple(mask.shape)}")
         x, z = self.in_proj(u).chunk(2, dim=-1)  # (1) each b l d
         x, conv_state = self.conv(
             _keep(x, mask),
@@ -246,12 +249,12 @@ class Mamba(nn.Module):
     def _scan_parameters(self) -> dict[str, Any]:
         return {"D": self.D, "dt_bias": self.dt_bias, "dt_softplus": True}
 
-    def _check_state(self, state: MambaState, u: Tensor) -> None:
-        b, cfg = u.shape[0], self.cfg
-        wanted = {"conv": (b, cfg.d_conv - 1, cfg.d_inner), "ssm": (b, cfg.d_inner, cfg.d_state)}
-        for name, shape in wanted.items():
-            if (got := getattr(state, name).shape) != shape:
-                raise ValueError(f"state.{name} must have shape {shape}; got {tuple(got)}")
+    def _check_state(self, state: MambaState, batch: int) -> None:
+        if not isinstance(state, MambaState):
+            raise ValueError(f"state must be a MambaState; got {type(state).__name__}")
+        cfg = self.cfg
+        expect_shape("state.conv", state.conv, (batch, cfg.d_conv - 1, cfg.d_inner))
+        expect_shape("state.ssm", state.ssm, (batch, cfg.d_inner, cfg.d_state))
 
 
 def _keep(x: Tensor, mask: Tensor | None) -> Tensor:

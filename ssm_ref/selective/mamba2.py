@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_ref.packing import check_left_padding, run_apart
 from ssm_ref.selective.causal_conv1d import causal_conv1d, causal_conv1d_step
 from ssm_ref.selective.gated_rms_norm import GatedRMSNorm, gated_rms_norm
 from ssm_ref.selective.ssd import ssd_chunked, ssd_step
@@ -152,11 +153,14 @@ class Mamba2(nn.Module):
     ) -> Float[Tensor, "b l m"]:
         """The block from an empty past.
 
-        `mask` is False on padding, which then writes nothing; the real outputs are those of the
-        sequence alone. `cu_seqlens` tells packed sequences apart. Raises `ValueError` for shapes
+        `mask` is False on padding, on any side: the outputs there are zero and the others those of
+        the row alone. `cu_seqlens` tells packed sequences apart. Raises `ValueError` for inputs
         that do not fit.
         """
-        return self._run(u, None, mask, cu_seqlens)[0]
+        expect_sequence("u", u, self.cfg.d_model, self.conv_weight)
+        if mask is not None:
+            return run_apart(self.forward, u, mask=mask, cu_seqlens=cu_seqlens)
+        return self._run(u, None, None, cu_seqlens)[0]
 
     def prefill(
         self,
@@ -165,15 +169,22 @@ class Mamba2(nn.Module):
         *,
         mask: Bool[Tensor, "b l"] | None = None,
     ) -> tuple[Float[Tensor, "b l m"], Mamba2State]:
-        """The block after the past in `state`, and the state after it; pad on the left only."""
+        """The block after the past in `state`, and the state after it.
+
+        `mask` is False on padding, which stands on the left, after an empty past, and writes
+        nothing.
+        """
+        expect_sequence("u", u, self.cfg.d_model, self.conv_weight)
         self._check_state(state, u.shape[0])
+        if mask is not None:
+            check_left_padding(mask, u.shape[:2], state.ssm)
         return self._run(u, state, mask, None)
 
     def step(
         self, u: Float[Tensor, "b m"], state: Mamba2State
     ) -> tuple[Float[Tensor, "b m"], Mamba2State]:
         """The block for one more token, in time and memory that do not depend on the past."""
-        expect_token("u", u, self.cfg.d_model)
+        expect_token("u", u, self.cfg.d_model, self.conv_weight)
         self._check_state(state, u.shape[0])
         z, xBC, dt = self._project(u)
         xBC, conv_state = self.conv_step(
@@ -208,9 +219,6 @@ class Mamba2(nn.Module):
         mask: Tensor | None,
         cu_seqlens: Tensor | None,
     ) -> tuple[Tensor, Mamba2State]:
-        expect_sequence("u", u, self.cfg.d_model)
-        if mask is not None and mask.shape != u.shape[:2]:
-            raise ValueError(f"mask must have shape {tuple(u.shape[:2])}; got {tuple(mask.shape)}")
         z, xBC, dt = self._project(u)
         xBC, conv_state = self.conv(
             _keep(xBC, mask),

@@ -31,13 +31,14 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ssm_ref.attention.transformer import SwiGLU
 from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
+from ssm_ref.packing import check_left_padding
 from ssm_ref.selective.ssd import segsum
 from ssm_ref.selective.step_size import draw_dt_bias
 
@@ -232,17 +233,30 @@ class Mamba3(nn.Module):
         return self.prefill(u, self.allocate_state(u.shape[0]))[0]
 
     def prefill(
-        self, u: Float[Tensor, "b l m"], state: Mamba3State
+        self,
+        u: Float[Tensor, "b l m"],
+        state: Mamba3State,
+        *,
+        mask: Bool[Tensor, "b l"] | None = None,
     ) -> tuple[Float[Tensor, "b l m"], Mamba3State]:
-        """The block after the past in `state`, and the state after it."""
-        expect_sequence("u", u, self.cfg.d_model)
+        """The block after the past in `state`, and the state after it.
+
+        `mask` is False on padding, which stands on the left, after an empty past. There is no bias
+        in Eq. (1), so a zero in the place of u neither writes nor turns.
+        """
+        expect_sequence("u", u, self.cfg.d_model, self.B_bias)
+        self._check(state, u.shape[0])
+        if mask is not None:
+            check_left_padding(mask, u.shape[:2], state.ssm)
+            u = u.masked_fill(~mask[..., None], 0)
         return self._run(u, state, self.scan)
 
     def step(
         self, u: Float[Tensor, "b m"], state: Mamba3State
     ) -> tuple[Float[Tensor, "b m"], Mamba3State]:
         """The block for one more token, in time and memory that do not depend on the past."""
-        expect_token("u", u, self.cfg.d_model)
+        expect_token("u", u, self.cfg.d_model, self.B_bias)
+        self._check(state, u.shape[0])
         y, state = self._run(u[:, None], state, trapezoidal_recurrence)
         return y[:, 0], state
 
@@ -255,7 +269,6 @@ class Mamba3(nn.Module):
         return Mamba3State(*(weight.new_zeros(batch, *shape, dtype=wide) for shape in shapes))
 
     def _run(self, u: Tensor, state: Mamba3State, scan: Scan) -> tuple[Tensor, Mamba3State]:
-        self._check(state, u.shape[0])
         cfg, wide = self.cfg, state.ssm.dtype
         z, x, B, C, dt, A, lam, theta = self.in_proj(u).split(cfg.split, dim=-1)  # (1)
         x, z = (part.unflatten(-1, (-1, cfg.d_head)).to(wide) for part in (x, z))  # b l h p

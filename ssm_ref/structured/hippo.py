@@ -34,6 +34,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from ssm_ref.expect import expect_numbers
 from ssm_ref.foundations.discretization import discretize
 
 
@@ -241,4 +242,5 @@ def _length(f: Tensor) -> int:
         raise ValueError(
             f"f must be floating point of shape (b, l), l ≥ 1; got {f.dtype} {tuple(f.shape)}"
         )
+    expect_numbers("f", f)
     return f.shape[1]

@@ -192,7 +192,7 @@ class S4(nn.Module):
 
         Raises `ValueError` for inputs or states that do not fit.
         """
-        expect_sequence("u", u, self.cfg.d_model)
+        expect_sequence("u", u, self.cfg.d_model, self.D)
         b, l, _ = u.shape
         n = self.cfg.d_state // 2
         y = fft_convolution(u, self.kernel(l)) + self.D * u
@@ -217,7 +217,7 @@ class S4(nn.Module):
         C: Complex[Tensor, "d n"] | None = None,
     ) -> tuple[Float[Tensor, "b d"], Complex[Tensor, "b d n"]]:
         """The output for one token and the new state; hand in `layer.C()` to compute it once."""
-        expect_token("u_t", u_t, self.cfg.d_model)
+        expect_token("u_t", u_t, self.cfg.d_model, self.D)
         system = self.system()
         if state is None:
             shape = (u_t.shape[0], *system.B.shape)

@@ -138,7 +138,7 @@ class S4D(nn.Module):
 
         Raises `ValueError` for inputs or states that do not fit.
         """
-        expect_sequence("u", u, self.cfg.d_model)
+        expect_sequence("u", u, self.cfg.d_model, self.D)
         y, state = self.run(self.discrete(), u, state)  # (5)
         return self._mix(y), state
 
@@ -146,7 +146,7 @@ class S4D(nn.Module):
         self, u_t: Float[Tensor, "b d"], state: Inexact[Tensor, "b d n"] | None = None
     ) -> tuple[Float[Tensor, "b d"], Inexact[Tensor, "b d n"]]:
         """The output for one token and the new state: constant time and memory."""
-        expect_token("u_t", u_t, self.cfg.d_model)
+        expect_token("u_t", u_t, self.cfg.d_model, self.D)
         system = self.discrete()
         if state is None:
             state = u_t.new_zeros(u_t.shape[0], *system.A_bar.shape, dtype=system.dtype)

@@ -98,7 +98,7 @@ class S5(nn.Module):
         `gaps` are the times since the token before, in units of Δ, for irregular sampling.
         Raises `ValueError` for inputs, gaps or states that do not fit.
         """
-        expect_sequence("u", u, self.cfg.d_model)
+        expect_sequence("u", u, self.cfg.d_model, self.D)
         if gaps is not None:
             expect_shape("gaps", gaps, tuple(u.shape[:2]))
         self._expect_state(state, u.shape[0])
@@ -115,7 +115,7 @@ class S5(nn.Module):
         gap: Float[Tensor, " b"] | None = None,
     ) -> tuple[Float[Tensor, "b d"], Complex[Tensor, "b n"]]:
         """The output for one token and the new state: constant time and memory."""
-        expect_token("u_t", u_t, self.cfg.d_model)
+        expect_token("u_t", u_t, self.cfg.d_model, self.D)
         if gap is not None:
             expect_shape("gap", gap, tuple(u_t.shape[:1]))
         self._expect_state(state, u_t.shape[0])

@@ -100,7 +100,7 @@ class BidirectionalMamba(nn.Module):
         Raises:
             ValueError: if u is not (b, l, d_model) with l at least 1.
         """
-        expect_sequence("u", u, self.cfg.d_model)
+        expect_sequence("u", u, self.cfg.d_model, self.in_proj.weight)
         x, z = self.in_proj(u).chunk(2, dim=-1)  # (1)
         if self.cfg.sharing == "separate":
             y_f = self._scan(self._convolve(x, ""), self.A_log, "")  # (2) (3)

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ssm_ref.expect import expect_numbers
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
@@ -109,8 +110,7 @@ class PatchEmbedding(nn.Module):
         wanted = (self.cfg.channels, *self.cfg.image)
         if image.ndim != 4 or tuple(image.shape[1:]) != wanted:
             raise ValueError(f"image must have shape (batch, {wanted}); got {tuple(image.shape)}")
-        if not image.is_floating_point():
-            raise ValueError(f"image must be floating point; got {image.dtype}")
+        expect_numbers("image", image, self.proj.weight)
         tokens: Tensor = self.proj(image)
         return tokens.flatten(2).transpose(1, 2)
 

@@ -216,12 +216,75 @@ def test_configurations_that_are_not_ours(folder: Path, entries: Any, words: str
         from_pretrained(folder)
 
 
-def test_scaled_rope_is_refused(tmp_path: Path) -> None:
+ROPES = {
+    "linear": {"rope_type": "linear", "factor": 4.0},
+    "llama3": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    },
+    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+    "yarn, bounds not rounded": {
+        "rope_type": "yarn",
+        "factor": 4.0,
+        "original_max_position_embeddings": 128,
+        "beta_fast": 8.0,
+        "truncate": False,
+        "attention_factor": 1.5,
+    },
+}
+
+
+@pytest.mark.parametrize("rope", ROPES.values(), ids=ROPES.keys())
+@torch.no_grad()
+def test_stretched_positions_are_those_of_transformers(
+    rope: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=29,
+        hidden_size=64,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        initializer_range=0.3,
+        rope_parameters={"rope_theta": 10_000.0} | rope,
+    )
+    theirs = transformers.LlamaForCausalLM(config).eval()
+    theirs.save_pretrained(tmp_path)
+    ours, ids = from_pretrained(tmp_path), torch.randint(29, (1, 150))
+    torch.testing.assert_close(ours(ids), theirs(ids).logits, rtol=1e-3, atol=1e-4)
+    save_pretrained(ours, tmp_path / "again")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "again")
+    torch.testing.assert_close(again(ids).logits, theirs(ids).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_the_older_way_to_write_scaled_positions(tmp_path: Path) -> None:
     save_pretrained(make("llama"), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    config["rope_parameters"] |= {"rope_type": "llama3"}
+    del config["rope_parameters"]
+    config |= {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="rope_type must be 'default'; got 'llama3'"):
+    attention = from_pretrained(tmp_path).transformer_cfg.attention
+    assert (attention.rope_base, attention.rope_scaling.kind) == (5e5, "linear")
+
+
+@pytest.mark.parametrize(
+    ("rope", "words"),
+    [
+        ({"rope_type": "dynamic", "factor": 2.0}, "rope_type must be one of .*; got 'dynamic'"),
+        ({"rope_type": "yarn"}, "rope_type 'yarn' needs a factor"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor must be 1.0; got 0.5"),
+    ],
+)
+def test_positions_we_cannot_turn_are_refused(rope: Any, words: str, tmp_path: Path) -> None:
+    save_pretrained(make("llama"), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["rope_parameters"] |= rope
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=words):
         from_pretrained(tmp_path)
 
 

@@ -106,6 +106,8 @@ def test_refuses() -> None:
     mixer = model.layers[2].branch
     assert isinstance(mixer, HymbaMixer)
     with pytest.raises(ValueError, match="state must be a HymbaState; got int"):
-        mixer.prefill(torch.zeros(1, 2, 8), 3, None)
-    with pytest.raises(ValueError, match=r"takes no \['mask'\]"):
-        model(torch.zeros(1, 2, dtype=torch.long), mask=torch.ones(1, 2).bool())
+        mixer.prefill(torch.zeros(1, 2, 8).double(), 3, None)
+    ids = torch.zeros(1, 2, dtype=torch.long)
+    state = model.allocate_state(1)
+    with pytest.raises(ValueError, match="prefill takes no mask: padding would stand between"):
+        model.prefill(ids, state, mask=torch.ones(1, 2).bool())

@@ -95,7 +95,7 @@ def test_length_one_and_batch_zero(layer: RNN) -> None:
             torch.zeros(2, 7),
             "floating point; got torch.int64",
         ),
-        (torch.zeros(2, 3, 5), torch.zeros(3, 7), r"\(2, 7\); got \(3, 7\)"),
+        (torch.zeros(2, 3, 5).double(), torch.zeros(3, 7), r"\(2, 7\); got \(3, 7\)"),
     ],
 )
 def test_refuses(layer: RNN, u: torch.Tensor, state: torch.Tensor, words: str) -> None:

@@ -1,0 +1,374 @@
+"""What every layer and every model here promises, whatever is inside: one row, all promises."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssm_ref.attention.transformer import (
+    Attention,
+    AttentionConfig,
+    SwiGLU,
+    Transformer,
+    TransformerConfig,
+)
+from ssm_ref.audio.audio_mamba import AudioMamba, AudioMambaConfig
+from ssm_ref.hybrid import modular
+from ssm_ref.hybrid.hymba import Hymba, HymbaConfig
+from ssm_ref.hybrid.jamba import Jamba, JambaConfig
+from ssm_ref.hybrid.moe import MoE, MoEConfig
+from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_ref.linear_attention import rwkv4
+from ssm_ref.linear_attention.rwkv4 import RWKV4, RWKV4Config
+from ssm_ref.linear_attention.rwkv7 import RWKV7, RWKV7Config
+from ssm_ref.multimodal.multimodal_mamba import MlpConnector, ScanConnector
+from ssm_ref.recurrent.gru import GRU
+from ssm_ref.recurrent.lstm import LSTM
+from ssm_ref.recurrent.rnn import RNN
+from ssm_ref.selective.mamba import Mamba, MambaConfig, MambaLanguageModel
+from ssm_ref.selective.mamba2 import Mamba2, Mamba2Config, Mamba2LanguageModel
+from ssm_ref.selective.mamba3 import Mamba3, Mamba3Config, Mamba3LanguageModel
+from ssm_ref.structured.s4 import S4, S4Config
+from ssm_ref.structured.s4d import S4D, S4DConfig
+from ssm_ref.structured.s5 import S5, S5Config
+from ssm_ref.vision.bidirectional_mamba import BidirectionalMamba, BidirectionalMambaConfig
+from ssm_ref.vision.vision_mamba import VisionMamba, VisionMambaConfig
+
+D, VOCAB = 8, 19
+MAMBA = MambaConfig(d_model=D, d_state=4)
+MAMBA2 = Mamba2Config(d_model=D, d_state=4, d_head=4, n_groups=2)
+MAMBA3 = Mamba3Config(d_model=D, d_state=4, d_head=4)
+MIMO = Mamba3Config(d_model=D, d_state=4, d_head=4, mimo_rank=2)
+ATTENTION = AttentionConfig(d_model=D, n_heads=2, n_kv_heads=1)
+WINDOW = AttentionConfig(d_model=D, n_heads=2, window=3)
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "mamba": lambda: Mamba(MAMBA),
+    "mamba2": lambda: Mamba2(MAMBA2),
+    "mamba3": lambda: Mamba3(MAMBA3),
+    "mamba3 mimo": lambda: Mamba3(MIMO),
+    "rwkv4 time mix": lambda: rwkv4.TimeMix(D),
+    "rwkv4 channel mix": lambda: rwkv4.ChannelMix(D, 16),
+    "attention": lambda: Attention(ATTENTION),
+    "attention in a window": lambda: Attention(WINDOW),
+    "swiglu": lambda: SwiGLU(D, 16),
+    "moe": lambda: MoE(MoEConfig(d_model=D, d_ff=16, n_experts=3)),
+    "rnn": lambda: RNN(D, D),
+    "lstm": lambda: LSTM(D, D),
+    "gru": lambda: GRU(D, D),
+    "s4": lambda: S4(S4Config(d_model=D, l_max=8, d_state=4)),
+    "s4d": lambda: S4D(S4DConfig(d_model=D, d_state=4)),
+    "s5": lambda: S5(S5Config(d_model=D, d_state=4)),
+    "both ways": lambda: BidirectionalMamba(BidirectionalMambaConfig(d_model=D, d_state=4)),
+    "both ways, shared": lambda: BidirectionalMamba(
+        BidirectionalMambaConfig(d_model=D, d_state=4, sharing="shared")
+    ),
+    "scan connector": lambda: ScanConnector(D, D),
+    "mlp connector": lambda: MlpConnector(D, D),
+}
+
+
+def shell(n_layers: int, **options: Any) -> LanguageModelConfig:
+    return LanguageModelConfig(vocab_size=VOCAB, d_model=D, n_layers=n_layers, **options)
+
+
+def jamba(**options: Any) -> Jamba:
+    return Jamba(
+        JambaConfig(
+            vocab_size=VOCAB,
+            n_blocks=3,
+            d_ff=16,
+            attention=AttentionConfig(d_model=D, n_heads=2, n_kv_heads=1, rope_base=None),
+            mamba=MambaConfig(d_model=D, d_state=4, ssm_norm="learned"),
+            n_experts=3,
+            attention_period=3,
+            attention_offset=1,
+            **options,
+        )
+    )
+
+
+def hymba(**options: Any) -> Hymba:
+    return Hymba(
+        HymbaConfig(
+            vocab_size=VOCAB,
+            n_blocks=4,
+            d_ff=16,
+            mamba=MAMBA,
+            n_heads=2,
+            window=3,
+            n_meta=2,
+            **options,
+        )
+    )
+
+
+def assembled(**options: Any) -> LanguageModel:
+    pattern = "M2-3*EWR4-LG"
+    parts = modular.standard_parts(
+        modular.Sizes(d_model=D, d_state=4, d_head=4, d_ff=16, window=3, n_experts=3)
+    )
+    return modular.build(pattern, shell(len(pattern), **options), parts)
+
+
+MODELS: dict[str, Callable[..., LanguageModel]] = {
+    "mamba": lambda **o: MambaLanguageModel(shell(2, **o), MAMBA),
+    "mamba2": lambda **o: Mamba2LanguageModel(shell(2, **o), MAMBA2),
+    "mamba3": lambda **o: Mamba3LanguageModel(shell(2, **o), MAMBA3, d_ff=16),
+    "mamba3 mimo": lambda **o: Mamba3LanguageModel(shell(2, **o), MIMO),
+    "rwkv4": lambda **o: RWKV4(RWKV4Config(vocab_size=VOCAB, d_model=D, n_blocks=2, **o)),
+    "rwkv7": lambda **o: RWKV7(RWKV7Config(vocab_size=VOCAB, d_model=D, n_blocks=2, d_head=4, **o)),
+    "transformer": lambda **o: Transformer(
+        TransformerConfig(vocab_size=VOCAB, n_blocks=2, d_ff=16, attention=ATTENTION, **o)
+    ),
+    "jamba": jamba,
+    "hymba": hymba,
+    "modular": assembled,
+}
+TAKE_A_MASK_IN_PREFILL = ("mamba", "mamba2", "mamba3", "mamba3 mimo", "rwkv4", "rwkv7")
+TAKE_A_MASK_IN_PREFILL += ("transformer", "jamba")
+
+
+def make(name: str, **options: Any) -> LanguageModel:
+    """The model with weights large enough that no part of it is silent."""
+    torch.manual_seed(0)
+    model = MODELS[name](**options)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def output(out: Any) -> Tensor:
+    return out[0] if isinstance(out, tuple) else out
+
+
+def tensors(state: Any) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    return [t for part in state for t in tensors(part)] if isinstance(state, tuple | list) else []
+
+
+# --- layers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_take_one_token_and_no_row(name: str) -> None:
+    layer = LAYERS[name]()
+    assert output(layer(torch.randn(2, 1, D))).shape == (2, 1, D)
+    assert output(layer(torch.randn(0, 3, D))).shape == (0, 3, D)
+    if hasattr(layer, "allocate_state"):
+        y, state = layer.step(torch.randn(0, D), layer.allocate_state(0))
+        assert y.shape == (0, D)
+        assert all(t.shape[0] == 0 for t in tensors(state))
+
+
+WRONG_INPUTS = {
+    "rank": (lambda: torch.randn(3, D + 1), "must have shape"),
+    "width": (lambda: torch.randn(2, 3, D + 1), "must have shape"),
+    "integers": (lambda: torch.ones(2, 3, D, dtype=torch.long), "must be floating point"),
+    "dtype": (lambda: torch.randn(2, 3, D).double(), "must be torch.float32 like the layer"),
+    "device": (lambda: torch.randn(2, 3, D, device="meta"), "must be on cpu like the layer"),
+    "NaN": (
+        lambda: torch.randn(2, 3, D).index_fill(1, torch.tensor(1), torch.nan),
+        "no NaN; got 16",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_INPUTS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_refuse(name: str, wrong: str) -> None:
+    u, words = WRONG_INPUTS[wrong]
+    with pytest.raises(ValueError, match=words):
+        LAYERS[name]()(u())
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if n not in ("swiglu", "moe")])
+def test_layers_over_time_refuse_an_empty_sequence(name: str) -> None:
+    with pytest.raises(ValueError, match="at least one time step"):
+        LAYERS[name]()(torch.randn(2, 0, D))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_compute_in_bf16_under_autocast_and_keep_the_state_wide(name: str) -> None:
+    layer, u = LAYERS[name](), torch.randn(2, 3, D)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = output(layer(u))
+        wide = layer.allocate_state(2) if hasattr(layer, "allocate_state") else ()
+    assert y.isfinite().all()
+    torch.testing.assert_close(y.float(), output(layer(u)).float(), rtol=0.1, atol=0.1)
+    assert all(t.dtype in (torch.float32, torch.long) for t in tensors(wide))
+
+
+# --- models ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_models_take_one_token_and_no_row(name: str) -> None:
+    model = make(name)
+    for batch, l in ((2, 1), (0, 3)):
+        ids = torch.randint(VOCAB, (batch, l))
+        assert model(ids).shape == (batch, l, VOCAB)
+        logits, state = model.prefill(ids, model.allocate_state(batch))
+        assert logits.shape == (batch, l, VOCAB)
+        assert model.step(ids[:, 0], state)[0].shape == (batch, VOCAB)
+
+
+WRONG_IDS = {
+    "rank": (lambda: torch.zeros(3, dtype=torch.long), r"int32 or int64 of shape \(b, l\)"),
+    "dtype": (lambda: torch.zeros(1, 3), "got torch.float32"),
+    "too large": (lambda: torch.tensor([[3, VOCAB]]), r"ids must be in 0 … 18; got 3 … 19"),
+    "negative": (lambda: torch.tensor([[-1, 3]]), r"ids must be in 0 … 18; got -1 … 3"),
+    "empty": (lambda: torch.zeros(1, 0, dtype=torch.long), "at least one token a row"),
+    "device": (lambda: torch.zeros(1, 3, dtype=torch.long, device="meta"), "must be on cpu"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_IDS)
+@pytest.mark.parametrize("name", MODELS)
+def test_models_refuse(name: str, wrong: str) -> None:
+    ids, words = WRONG_IDS[wrong]
+    model = make(name)
+    with pytest.raises(ValueError, match=words):
+        model(ids())
+    with pytest.raises(ValueError, match=words):
+        model.prefill(ids(), model.allocate_state(1))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_models_refuse_the_state_of_another(name: str) -> None:
+    model, ids = make(name), torch.zeros(2, 3, dtype=torch.long)
+    for other in MODELS:
+        if other == name:
+            continue
+        with pytest.raises(ValueError, match="state"):
+            model.prefill(ids, make(other).allocate_state(2))
+    for state in (model.allocate_state(3), None, [], model.allocate_state(2)[:-1]):
+        with pytest.raises(ValueError, match="state"):
+            model.prefill(ids, state)
+        with pytest.raises(ValueError, match="state"):
+            model.step(ids[:, 0], state)
+    with pytest.raises(ValueError, match="batch must not be negative"):
+        model.allocate_state(-1)
+
+
+MASK = torch.tensor([[0, 0, 0, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [0, 1, 0, 1, 1]]).bool()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_padding_on_any_side_changes_nothing(name: str) -> None:
+    model, ids = make(name).double(), torch.randint(VOCAB, MASK.shape)
+    logits = model(ids, mask=MASK)
+    assert logits[~MASK].abs().max() == 0
+    for row, kept, got in zip(ids, MASK, logits, strict=True):
+        torch.testing.assert_close(got[kept], model(row[None, kept])[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_packed_sequences_know_nothing_of_each_other(name: str) -> None:
+    model, ids = make(name).double(), torch.randint(VOCAB, (1, 11))
+    ends = [0, 4, 5, 11]
+    logits = model(ids, cu_seqlens=torch.tensor(ends))
+    for start, end in itertools.pairwise(ends):
+        torch.testing.assert_close(logits[:, start:end], model(ids[:, start:end]))
+
+
+@pytest.mark.parametrize("name", TAKE_A_MASK_IN_PREFILL)
+@torch.no_grad()
+def test_left_padded_prompts_are_continued_as_alone(name: str) -> None:
+    model, ids, new = (
+        make(name).double(),
+        torch.randint(VOCAB, (2, 5)),
+        torch.randint(VOCAB, (2, 4)),
+    )
+    mask = MASK[[0, 2]]
+    logits, state = model.prefill(ids, model.allocate_state(2), mask=mask)
+    for row in range(2):
+        prompt = ids[row : row + 1, mask[row]]
+        want, past = model.prefill(prompt, model.allocate_state(1))
+        torch.testing.assert_close(logits[row, mask[row]], want[0])
+        after = state
+        for t in range(4):
+            got, after = model.step(new[:, t], after)
+            want, past = model.step(new[row : row + 1, t], past)
+            torch.testing.assert_close(got[row], want[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_masks_that_cannot_be_honoured_are_refused(name: str) -> None:
+    model, ids = make(name), torch.zeros(4, 5, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"mask must be torch.bool of shape \(4, 5\)"):
+        model(ids, mask=MASK.long())
+    with pytest.raises(ValueError, match="give one of them"):
+        model(ids, mask=MASK, cu_seqlens=torch.tensor([0, 5]))
+    with pytest.raises(ValueError, match="batch must be 1; got 4"):
+        model(ids, cu_seqlens=torch.tensor([0, 5]))
+    with pytest.raises(ValueError, match=r"takes (padding on the left alone|no mask)"):
+        model.prefill(ids, model.allocate_state(4), mask=MASK)
+    _, state = model.prefill(ids, model.allocate_state(4))
+    with pytest.raises(ValueError, match=r"takes (a mask from an empty past alone|no mask)"):
+        model.prefill(ids, state, mask=MASK[[0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_train_under_bf16_autocast(name: str) -> None:
+    model, ids = make(name), torch.randint(VOCAB, (2, 6))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits, state = model.prefill(ids, model.allocate_state(2))
+    torch.testing.assert_close(logits.float(), model(ids), rtol=0.2, atol=0.2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(ids).float().logsumexp(dim=-1).sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    for s in state:
+        kept = getattr(s, "ssm", s) if name == "hymba" else s
+        for part in ("ssm", "S", "wkv", "h", "c"):
+            assert all(t.dtype == torch.float32 for t in tensors(getattr(kept, part, ())))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_layer_checkpointing_changes_no_gradient(name: str) -> None:
+    ids, gradients = torch.randint(VOCAB, (2, 5)), []
+    for model in (make(name), make(name, checkpoint_layers=True)):
+        model(ids).logsumexp(dim=-1).sum().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+# --- what sees pictures and hears ----------------------------------------------------------------
+
+PICTURE = VisionMambaConfig(image=(8, 8), patch=(4, 4), d_model=D, n_layer=1, n_classes=3)
+SOUND = AudioMambaConfig(frames=8, n_mels=8, patch=(4, 4), d_model=D, n_layer=1, n_classes=3)
+ENCODERS = {
+    "picture": (lambda: VisionMamba(PICTURE), (3, 8, 8)),
+    "sound": (lambda: AudioMamba(SOUND), (8, 8)),
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders_keep_the_same_promises(name: str) -> None:
+    make_one, shape = ENCODERS[name]
+    model, batch = make_one(), torch.randn(2, *shape)
+    assert model(batch[:0]).shape == (0, 3)
+    wrong: list[tuple[Tensor, str]] = [
+        (batch[0], "must have shape"),
+        (batch[..., :-1], "must have shape"),
+        (batch.long(), "must be floating point"),
+        (batch.double(), "must be torch.float32 like the layer"),
+        (batch.to("meta"), "must be on cpu like the layer"),
+        (batch * torch.nan, "no NaN"),
+    ]
+    for u, words in wrong:
+        with pytest.raises(ValueError, match=words):
+            model(u)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = model(batch).float()
+    torch.testing.assert_close(narrow, model(batch), rtol=0.1, atol=0.1)
