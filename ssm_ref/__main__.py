@@ -1,4 +1,8 @@
-"""`python -m ssm_ref generate FOLDER PROMPT …`: text from a checkpoint folder with a tokenizer."""
+"""`python -m ssm_ref generate FOLDER PROMPT …` and `python -m ssm_ref train CONFIG`.
+
+`generate` continues prompts with a checkpoint folder that has a tokenizer; `train` runs what a
+config describes.
+"""
 
 import argparse
 import sys
@@ -9,10 +13,11 @@ from typing import Any
 from ssm_ref.checkpoint import from_pretrained
 from ssm_ref.generation import Sampling, stream
 from ssm_ref.language_model import LanguageModel
+from ssm_ref.training import command as train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 when text was made, 2 for a folder or options that do not fit."""
+    """Run the command line; 0 when it did its work, 2 for files or options that do not fit."""
     parser = argparse.ArgumentParser(prog="python -m ssm_ref")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("generate", help="continue prompts with a model from a folder")
@@ -24,8 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("--top-p", type=float, default=1.0)
     command.add_argument("--seed", type=int)
     command.add_argument("--stop", action="append", default=[], metavar="TOKEN")
+    train.configure(commands.add_parser("train", help="train the model of a config"))
     args = parser.parse_args(argv)
     try:
+        if args.command == "train":
+            return train.run(args)
         _generate(args)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

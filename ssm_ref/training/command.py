@@ -1,0 +1,96 @@
+"""`python -m ssm_ref train CONFIG`: one run, or every variant of a config in turn."""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from ssm_ref.training.config import RunConfig, load_config, variants
+from ssm_ref.training.loop import Scores, Trainer, start_ranks
+from ssm_ref.training.metrics import METRICS, Progress, plot, read_rows
+from ssm_ref.training.ranks import Ranks
+from ssm_ref.training.record import record_row
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `train`."""
+    parser.add_argument("config", type=Path, help="a TOML file, see docs/experiments")
+    parser.add_argument(
+        "--variant", action="append", help="a variant of the config (all of them when not given)"
+    )
+    parser.add_argument("--out", type=Path, help="folder of the run (build/runs/NAME)")
+    parser.add_argument("--fresh", action="store_true", help="drop what the folder holds")
+    parser.add_argument("--plot", choices=["svg", "png"], default="svg")
+    parser.add_argument("--record", type=Path, help="append the finished run to this JSONL file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train what `args` name; 0 when all runs ended, 130 after Ctrl-C; `ValueError` for misuse."""
+    names = args.variant or variants(args.config) or [""]
+    configs = [load_config(args.config, name) for name in names]  # all are checked before any runs
+    given = dist.is_initialized()
+    ranks = start_ranks()
+    try:
+        for cfg in configs:
+            _run_one(cfg, _folder(cfg, args, several=len(configs) > 1), ranks, args)
+    except KeyboardInterrupt:
+        print("\nstopped and saved: the same command goes on from here", file=sys.stderr)
+        return 130
+    finally:
+        if dist.is_initialized() and not given:
+            dist.destroy_process_group()
+    return 0
+
+
+def _folder(cfg: RunConfig, args: argparse.Namespace, *, several: bool) -> Path:
+    if args.out is None:
+        return Path("build") / "runs" / cfg.name
+    return Path(args.out) / cfg.variant if several else Path(args.out)
+
+
+def _run_one(cfg: RunConfig, folder: Path, ranks: Ranks, args: argparse.Namespace) -> None:
+    if args.fresh and ranks.rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    if args.fresh and ranks.size > 1:
+        dist.barrier()
+    trainer = Trainer(cfg, folder, ranks)
+    progress = Progress(cfg.settings.steps, trainer.step)
+    if ranks.rank == 0:
+        count = sum(p.numel() for p in trainer.model.parameters())
+        start = f"going on from step {trainer.step}" if trainer.step else "from the start"
+        progress.say(f"{cfg.name}: {count:,} parameters, {trainer.device}, {start}, in {folder}")
+    final = trainer.run(progress)
+    changed = [(table, trainer.validate(source)) for table, source in trainer.changed]
+    if ranks.rank == 0:
+        _finish(trainer, final, changed, progress, args)
+
+
+def _finish(
+    trainer: Trainer,
+    final: Scores,
+    changed: list[tuple[dict[str, Any], Scores]],
+    progress: Progress,
+    args: argparse.Namespace,
+) -> None:
+    row = record_row(trainer, final, changed, with_commit=args.record is not None)
+    (trainer.folder / "result.json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    progress.say(f"{trainer.cfg.name}: {_words(final)}")
+    for table, scores in changed:
+        what = ", ".join(f"{key} = {value}" for key, value in table.items())
+        progress.say(f"  {what}: {_words(scores)}")
+    try:
+        rows = read_rows(trainer.folder / METRICS)
+        plot(rows, trainer.folder / f"curve.{args.plot}", trainer.cfg.name)
+    except ValueError as error:
+        progress.say(f"no plot: {error}")
+    if args.record:
+        with Path(args.record).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _words(scores: Scores) -> str:
+    return f"loss {scores.loss:.4f}, accuracy {scores.accuracy:.4f}, whole rows {scores.exact:.4f}"

@@ -1,0 +1,140 @@
+"""Models by name: each reads the fields of its own configs from the `[model]` table.
+
+`name` is one of `MODELS`; the other keys are fields of the classes named there, and what follows
+from the data (the vocabulary, the image, the classes) is filled in. `name = "pattern"` assembles
+residual branches from the letters of `ssm_ref.hybrid.modular` and S, an S4D layer.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from ssm_ref.attention.transformer import Transformer, TransformerConfig
+from ssm_ref.hybrid.hymba import Hymba, HymbaConfig
+from ssm_ref.hybrid.jamba import Jamba, JambaConfig
+from ssm_ref.hybrid.modular import Sizes, build, standard_parts
+from ssm_ref.language_model import LanguageModelConfig
+from ssm_ref.linear_attention.rwkv4 import RWKV4, RWKV4Config
+from ssm_ref.linear_attention.rwkv7 import RWKV7, RWKV7Config
+from ssm_ref.selective.mamba import Mamba, MambaConfig, MambaLanguageModel
+from ssm_ref.selective.mamba2 import Mamba2, Mamba2Config, Mamba2LanguageModel
+from ssm_ref.selective.mamba3 import Mamba3Config, Mamba3LanguageModel
+from ssm_ref.structured.s4d import S4D, S4DConfig
+from ssm_ref.training.ranks import Ranks
+from ssm_ref.training.reading import close_to, convert, read_together
+from ssm_ref.training.sequence_split import mamba2_operators, mamba_operators
+from ssm_ref.vision.vision_mamba import VisionMamba, VisionMambaConfig
+
+
+class S4DBranch(nn.Module):
+    """An S4D layer as a residual branch of `ssm_ref.language_model`."""
+
+    def __init__(self, cfg: S4DConfig) -> None:
+        super().__init__()
+        self.s4d = S4D(cfg)
+
+    def allocate_state(self, batch: int) -> Tensor:
+        """The state of an empty past."""
+        system = self.s4d.discrete()
+        return system.A_bar.new_zeros(batch, *system.A_bar.shape)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The layer from an empty past."""
+        y: Tensor = self.s4d(u)[0]
+        return y
+
+    def prefill(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The layer after the past in `state`, and the state after it."""
+        y, state = self.s4d(u, state)
+        return y, state
+
+    def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One more token."""
+        return self.s4d.step(u, state)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How a named model is made: its config classes and the call that takes them in order."""
+
+    configs: tuple[type[Any], ...]
+    make: Callable[..., nn.Module]
+    # Operators that split the sequence over ranks, for the models that have them.
+    split: Callable[[Ranks], dict[str, Any]] | None = None
+
+
+MODELS: Mapping[str, Kind] = {
+    "mamba": Kind((LanguageModelConfig, MambaConfig), MambaLanguageModel, mamba_operators),
+    "mamba2": Kind((LanguageModelConfig, Mamba2Config), Mamba2LanguageModel, mamba2_operators),
+    "mamba3": Kind((LanguageModelConfig, Mamba3Config), Mamba3LanguageModel),
+    "transformer": Kind((TransformerConfig,), Transformer),
+    "rwkv4": Kind((RWKV4Config,), RWKV4),
+    "rwkv7": Kind((RWKV7Config,), RWKV7),
+    "jamba": Kind((JambaConfig,), Jamba),
+    "hymba": Kind((HymbaConfig,), Hymba),
+    "vision_mamba": Kind((VisionMambaConfig,), VisionMamba),
+}
+
+
+def build_model(
+    table: Mapping[str, Any], where: str, sizes: Mapping[str, Any], ranks: Ranks | None = None
+) -> nn.Module:
+    """The model that `table` describes, for data of `sizes`; its sequence split over `ranks`.
+
+    Raises `ValueError` naming the key for an unknown model, key or value, for a model that does not
+    read such data, and for one whose sequence cannot be split.
+    """
+    options = dict(table)
+    name = options.pop("name", None)
+    if name == "pattern":
+        return _build_pattern(options, where, sizes, ranks)
+    if name not in MODELS:
+        known = close_to(str(name), [*MODELS, "pattern"])
+        raise ValueError(f"{where}.name = {name!r}: no such model; {known}")
+    kind = MODELS[name]
+    unfit = [key for key in sizes if all(key not in c.__dataclass_fields__ for c in kind.configs)]
+    if unfit:
+        raise ValueError(
+            f"{where}.name = {name!r}: the data give {', '.join(sizes)}, "
+            f"and this model has no {', '.join(unfit)}"
+        )
+    configs = read_together(kind.configs, options, where, sizes)
+    if ranks is None:
+        return kind.make(*configs)
+    if kind.split is None:
+        splitting = ", ".join(name for name, kind in MODELS.items() if kind.split)
+        raise ValueError(
+            f"{where}.name = {name!r}: the sequence can be split over ranks for {splitting} "
+            "and patterns of M, 2, - and E"
+        )
+    return kind.make(*configs, **kind.split(ranks))
+
+
+def _build_pattern(
+    options: dict[str, Any], where: str, sizes: Mapping[str, Any], ranks: Ranks | None
+) -> nn.Module:
+    pattern = convert(str, options.pop("pattern", None), f"{where}.pattern")
+    if "vocab_size" not in sizes:
+        raise ValueError(f"{where}.name = 'pattern' reads tokens; the data give {', '.join(sizes)}")
+    given = {**sizes, "n_layers": len(pattern)}
+    shell, parts = read_together((LanguageModelConfig, Sizes), options, where, given)
+    made: dict[str, Callable[[], nn.Module]] = {
+        "S": lambda: S4DBranch(S4DConfig(d_model=shell.d_model, d_state=parts.d_state)),
+        **standard_parts(parts),
+    }
+    if ranks is not None:
+        mamba2 = Mamba2Config(d_model=shell.d_model, d_state=parts.d_state, d_head=parts.d_head)
+        one: Any = mamba_operators(ranks)
+        two: Any = mamba2_operators(ranks)
+        split: dict[str, Callable[[], nn.Module]] = {
+            "M": partial(Mamba, MambaConfig(d_model=shell.d_model), **one),
+            "2": partial(Mamba2, mamba2, **two),
+        }
+        made = {letter: made[letter] for letter in "-E"} | split
+    try:
+        return build(pattern, shell, made)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

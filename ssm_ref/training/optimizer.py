@@ -1,0 +1,70 @@
+"""AdamW as the papers run it: decay only where it is harmless, warm-up, cosine, clipping.
+
+    lr_s = lr · s / warmup                                              for s ≤ warmup      (4)
+    lr_s = lr · (f + (1 - f) (1 + cos π (s - warmup) / (steps - warmup)) / 2)    after it   (5)
+
+with f = `floor`. Defaults are those of Mamba's language models (arXiv 2312.00752, appendix E.2):
+β = (0.9, 0.95), decay 0.1, gradients clipped to norm 1.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+KEPT = frozenset({"A_log", "A_b_log", "cls_token", "pos_embed"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimizer:
+    """Step sizes and decay."""
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    warmup: int = 0  # steps
+    schedule: Literal["cosine", "constant"] = "cosine"
+    floor: float = 0.1  # the last step size, as a share of lr
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0 or self.clip <= 0 or self.weight_decay < 0 or self.warmup < 0:
+            raise ValueError(
+                "lr and clip must be positive, weight_decay and warmup not negative; got "
+                f"lr={self.lr}, clip={self.clip}, weight_decay={self.weight_decay}, "
+                f"warmup={self.warmup}"
+            )
+        if not all(0 <= beta < 1 for beta in self.betas) or not 0 <= self.floor <= 1:
+            raise ValueError(
+                f"0 ≤ beta < 1 and 0 ≤ floor ≤ 1 are wanted; got {self.betas} and {self.floor}"
+            )
+
+
+def learning_rate(cfg: Optimizer, step: int, steps: int) -> float:
+    """The step size of step `step` of `steps`, counted from 1."""
+    if step <= cfg.warmup:
+        return cfg.lr * step / cfg.warmup  # (4)
+    if cfg.schedule == "constant":
+        return cfg.lr
+    progress = (step - cfg.warmup) / max(1, steps - cfg.warmup)
+    return cfg.lr * (cfg.floor + (1 - cfg.floor) * (1 + math.cos(math.pi * progress)) / 2)  # (5)
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two optimiser groups: matrices decay; vectors, A, D, Δ and places do not.
+
+    Decay pulls what sets the dynamics towards a fixed memory. A module names such parameters of
+    its own in `no_weight_decay`.
+    """
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for module in model.modules():
+        own = KEPT | getattr(module, "no_weight_decay", frozenset())
+        for name, parameter in module.named_parameters(recurse=False):
+            spared = parameter.ndim < 2 or name in own
+            (kept if spared else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]

@@ -1,0 +1,271 @@
+"""Synthetic tasks: sequences drawn at random whose answers are known, each testing one ability.
+
+Every task draws (inputs, targets) of shape (n, l) as tokens; where nothing is asked the target is
+`IGNORED`. The setups are those of the papers, the sizes are free: selective copying and induction
+heads of Mamba (arXiv 2312.00752, section 4.1), multi-query associative recall of Zoology (arXiv
+2312.04927), parity and modular arithmetic of Grazzi et al. (arXiv 2411.12537), copying of Repeat
+After Me (arXiv 2402.01032).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from ssm_ref.training.batch import IGNORED, Batch, generator
+
+
+class Task(Protocol):
+    """A distribution of sequences and answers."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that can occur."""
+
+    def draw(self, n: int, g: Generator) -> Batch:
+        """`n` sequences and what is to be answered, from `g`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSource:
+    """A task as data: fresh sequences at every step."""
+
+    task: Task
+    seed: int
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The vocabulary."""
+        return {"vocab_size": self.task.vocab_size}
+
+    @property
+    def fingerprint(self) -> str:
+        """Empty: the seed says it all."""
+        return ""
+
+    def training(self, step: int, size: int) -> Batch:
+        """Fresh sequences of this step."""
+        return self.task.draw(size, generator(self.seed, 0, step))
+
+    def validation(self, count: int, size: int) -> Iterator[Batch]:
+        """Sequences of a stream of their own."""
+        for i in range(count):
+            yield self.task.draw(size, generator(self.seed, 1, i))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectiveCopying:
+    """Repeat the `items` tokens that stand at random places among `length` tokens, in order.
+
+    Noise is 0, the last token asks for the next item; published: length 4096, 16 items, 16 tokens.
+    """
+
+    length: int = 4096
+    items: int = 16
+    vocab: int = 16
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.items <= self.length or self.vocab < 3:
+            raise ValueError(
+                "1 ≤ items ≤ length and vocab ≥ 3 are wanted; got "
+                f"items={self.items}, length={self.length}, vocab={self.vocab}"
+            )
+
+    @property
+    def vocab_size(self) -> int:
+        """Noise, items and the asking token."""
+        return self.vocab
+
+    def draw(self, n: int, g: Generator) -> Batch:
+        """Items among noise, then `items` times the asking token."""
+        tokens = torch.randint(1, self.vocab - 1, (n, self.items), generator=g)
+        places = torch.rand(n, self.length, generator=g).argsort(dim=1)[:, : self.items]
+        inputs = torch.zeros(n, self.length + self.items, dtype=torch.long)
+        inputs.scatter_(1, places.sort(dim=1).values, tokens)
+        inputs[:, self.length :] = self.vocab - 1
+        targets = torch.full_like(inputs, IGNORED)
+        targets[:, self.length :] = tokens
+        return Batch(inputs, targets)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InductionHeads:
+    """At the end, name the token that followed the special one, which stood once before.
+
+    Published: length 256, 16 tokens, the last of them special.
+    """
+
+    length: int = 256
+    vocab: int = 16
+
+    def __post_init__(self) -> None:
+        if self.length < 3 or self.vocab < 3:
+            raise ValueError(
+                f"length ≥ 3 and vocab ≥ 3 are wanted; got {self.length} and {self.vocab}"
+            )
+
+    @property
+    def vocab_size(self) -> int:
+        """Plain tokens and the special one."""
+        return self.vocab
+
+    def draw(self, n: int, g: Generator) -> Batch:
+        """Plain tokens, the special one at a random place and at the end."""
+        inputs = torch.randint(self.vocab - 1, (n, self.length), generator=g)
+        place = torch.randint(self.length - 2, (n, 1), generator=g)
+        targets = torch.full_like(inputs, IGNORED)
+        targets[:, -1:] = inputs.gather(1, place + 1)
+        inputs.scatter_(1, place, self.vocab - 1)
+        inputs[:, -1] = self.vocab - 1
+        return Batch(inputs, targets)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssociativeRecall:
+    """Multi-query associative recall: pairs of key and value first, then keys among zeros.
+
+    Keys are 1 … vocab/2 - 1, values vocab/2 … vocab - 1; the distance to the question follows a
+    power law with exponent `power` - 1. Published: 8192 tokens, (length, pairs) = (64, 4),
+    (128, 8), (256, 16), power 0.01.
+    """
+
+    length: int = 64
+    pairs: int = 4
+    vocab: int = 8192
+    power: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.pairs < 1 or self.length < 4 * self.pairs:
+            raise ValueError(
+                f"length ≥ 4 pairs ≥ 4 is wanted; got length={self.length}, pairs={self.pairs}"
+            )
+        if self.vocab < 2 * self.pairs + 2 or self.vocab % 2:
+            raise ValueError(
+                f"vocab must be even, at least 2 pairs + 2; got {self.vocab} for {self.pairs} pairs"
+            )
+
+    @property
+    def vocab_size(self) -> int:
+        """Zero, keys and values."""
+        return self.vocab
+
+    def draw(self, n: int, g: Generator) -> Batch:
+        """The pairs, then each key once more, at distances of the power law."""
+        half, start = self.vocab // 2, 2 * self.pairs
+        keys = 1 + torch.rand(n, half - 1, generator=g).argsort(dim=1)[:, : self.pairs]
+        values = half + torch.rand(n, half, generator=g).argsort(dim=1)[:, : self.pairs]
+        gaps = torch.arange(1, (self.length - start) // 2 + 1, dtype=torch.float64)
+        weights = (gaps ** (self.power - 1)).expand(n, -1)
+        places = start + 2 * torch.multinomial(weights, self.pairs, generator=g)
+        inputs = torch.zeros(n, self.length, dtype=torch.long)
+        inputs[:, 0:start:2], inputs[:, 1:start:2] = keys, values
+        inputs.scatter_(1, places, keys)
+        return Batch(inputs, torch.full_like(inputs, IGNORED).scatter(1, places, values))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parity:
+    """After every bit, whether the number of ones so far is odd."""
+
+    length: int = 40
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise ValueError(f"length must be at least 1; got {self.length}")
+
+    @property
+    def vocab_size(self) -> int:
+        """Two bits."""
+        return 2
+
+    def draw(self, n: int, g: Generator) -> Batch:
+        """Random bits and their running sum modulo 2."""
+        inputs = torch.randint(2, (n, self.length), generator=g)
+        return Batch(inputs, inputs.cumsum(dim=1) % 2)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModularArithmetic:
+    """After every number, the value so far of an expression in +, - and × without brackets.
+
+    Numbers are 0 … modulus - 1; × binds first; `numbers` of them stand at even places.
+    """
+
+    numbers: int = 20
+    modulus: int = 5
+
+    def __post_init__(self) -> None:
+        if self.numbers < 1 or self.modulus < 2:
+            raise ValueError(
+                f"numbers ≥ 1 and modulus ≥ 2 are wanted; got {self.numbers} and {self.modulus}"
+            )
+
+    @property
+    def vocab_size(self) -> int:
+        """Numbers and three signs."""
+        return self.modulus + 3
+
+    def draw(self, n: int, g: Generator) -> Batch:
+        """Numbers and signs by turns; the value is kept as a finished sum and an open product."""
+        m = self.modulus
+        numbers = torch.randint(m, (n, self.numbers), generator=g)
+        signs = torch.randint(3, (n, self.numbers - 1), generator=g)  # + - ×
+        done, open_, value = torch.zeros(n, dtype=torch.long), numbers[:, 0], [numbers[:, 0]]
+        for i in range(1, self.numbers):
+            x, sign = numbers[:, i], signs[:, i - 1]
+            times = sign == 2
+            done = torch.where(times, done, (done + open_) % m)
+            open_ = torch.where(times, open_ * x, torch.where(sign == 0, x, -x)) % m
+            value.append((done + open_) % m)
+        inputs = torch.empty(n, 2 * self.numbers - 1, dtype=torch.long)
+        inputs[:, 0::2], inputs[:, 1::2] = numbers, m + signs
+        targets = torch.full_like(inputs, IGNORED)
+        targets[:, 0::2] = torch.stack(value, dim=1)
+        return Batch(inputs, targets)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Copying:
+    """$string|string. : repeat a string of `shortest` … `longest` letters after the bar.
+
+    Letters are 0 … alphabet - 1, then $ | . and padding. Published: 26 letters, 5 to 20 of them.
+    """
+
+    shortest: int = 5
+    longest: int = 20
+    alphabet: int = 26
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shortest <= self.longest or self.alphabet < 1:
+            raise ValueError(
+                "1 ≤ shortest ≤ longest and alphabet ≥ 1 are wanted; got "
+                f"shortest={self.shortest}, longest={self.longest}, alphabet={self.alphabet}"
+            )
+
+    @property
+    def vocab_size(self) -> int:
+        """Letters, three signs and padding."""
+        return self.alphabet + 4
+
+    def draw(self, n: int, g: Generator) -> Batch:
+        """One string a row, padded behind its end."""
+        start, bar, stop, padding = range(self.alphabet, self.alphabet + 4)
+        width = 2 * self.longest + 2
+        letters = torch.randint(self.alphabet, (n, self.longest), generator=g)
+        count = torch.randint(self.shortest, self.longest + 1, (n, 1), generator=g)
+        t = torch.arange(width)[None]
+        again = (t - count - 2).clamp(0, self.longest - 1)  # the letter that stands at t once more
+        first = (t - 1).clamp(0, self.longest - 1).expand(n, -1)
+        inputs = torch.where(t <= count, letters.gather(1, first), letters.gather(1, again))
+        inputs = inputs.masked_fill(t == 0, start).masked_fill(t == count + 1, bar)
+        inputs = inputs.masked_fill(t > 2 * count + 1, padding)
+        following = torch.cat([inputs[:, 1:], inputs.new_full((n, 1), stop)], dim=1)
+        following = following.masked_fill(t == 2 * count + 1, stop)
+        asked = (t >= count + 1) & (t <= 2 * count + 1)
+        return Batch(inputs, _where(asked, following))
+
+
+def _where(asked: Tensor, targets: Tensor) -> Tensor:
+    return targets.masked_fill(~asked, IGNORED)
