@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
+
+from ssm_tools.site.flowchart_layout import LINE, Box, Chart, Point, arrange
 
 _NODE = re.compile(
     r"\s*([\w.-]+?)(?=\s|$|\(|\[|\{|-)\s*(?:\(\((.*?)\)\)|\[\[(.*?)\]\]|\[\((.*?)\)\]|\[(\".*?\"|.*?)\]"
@@ -16,33 +17,9 @@ _ARROW = re.compile(
     r"\s*(?:\|(?P<c>[^|]*)\|)?"
 )
 _GROUP = re.compile(r"subgraph\s+([\w-]+)?\s*(?:\[?\"?(.*?)\"?\]?)?\s*$")
-GAP_X, GAP_Y, HEIGHT, LETTER = 46, 20, 38, 7.4
-
-
-@dataclass(slots=True)
-class _Box:
-    label: str
-    round: bool = False
-    group: int = 0
-    layer: int = 0
-    x: float = 0.0
-    y: float = 0.0
-
-    @property
-    def width(self) -> float:
-        return max(44.0, max(map(len, self.lines)) * LETTER + 22)
-
-    @property
-    def lines(self) -> list[str]:
-        return re.split(r"<br\s*/?>|\\n", self.label)
-
-
-@dataclass(slots=True)
-class _Chart:
-    down: bool = False
-    boxes: dict[str, _Box] = field(default_factory=dict)
-    edges: list[tuple[str, str, str, str]] = field(default_factory=list)
-    groups: list[str] = field(default_factory=lambda: [""])
+LONG = 26  # letters of a line that is broken
+MARGIN = 14
+READABLE = 0.85  # of its size: 11.5 px letters; where less room is, the chart scrolls
 
 
 def flowchart(text: str) -> str | None:
@@ -52,7 +29,7 @@ def flowchart(text: str) -> str | None:
     head = lines[0].split() if lines else []
     if not head or head[0] not in ("flowchart", "graph"):
         return None
-    chart = _Chart(down=len(head) > 1 and head[1] in ("TD", "TB"))
+    chart = Chart(down=len(head) > 1 and head[1] in ("TD", "TB"))
     current = 0
     for line in lines[1:]:
         if match := _GROUP.match(line):
@@ -66,12 +43,11 @@ def flowchart(text: str) -> str | None:
             return None
     if not chart.boxes:
         return None
-    _layers(chart)
-    _places(chart)
+    arrange(chart)
     return _draw(chart)
 
 
-def _statement(chart: _Chart, line: str, group: int) -> bool:
+def _statement(chart: Chart, line: str, group: int) -> bool:
     position, previous, arrow = 0, [""], ("", "")
     while True:
         names = []
@@ -98,123 +74,75 @@ def _statement(chart: _Chart, line: str, group: int) -> bool:
         previous, position = names, match.end()
 
 
-def _box(chart: _Chart, match: re.Match[str], group: int) -> None:
+def _box(chart: Chart, match: re.Match[str], group: int) -> None:
     name = match.group(1)
     shape = next((n for n in range(2, 8) if match.group(n) is not None), 0)
-    box = chart.boxes.setdefault(name, _Box(name, group=group))
+    box = chart.boxes.setdefault(name, Box([name], group=group))
     if shape:
-        box.label = match.group(shape).strip().strip('"')
+        box.lines = wrapped(match.group(shape).strip().strip('"'))
         box.round = shape in (2, 6)
 
 
-def _layers(chart: _Chart) -> None:
-    """Give each box the length of the longest way to it; edges that close a circle are left out."""
-    after: dict[str, list[str]] = defaultdict(list)
-    for a, b, _, _ in chart.edges:
-        if not _reaches(after, b, a):
-            after[a].append(b)
-    for _ in chart.boxes:
-        moved = False
-        for a, others in after.items():
-            for b in others:
-                if chart.boxes[b].layer <= chart.boxes[a].layer:
-                    chart.boxes[b].layer = chart.boxes[a].layer + 1
-                    moved = True
-        if not moved:
-            return
+def wrapped(label: str) -> list[str]:
+    """Return the lines of a label: as written, long ones broken at a space near their middle."""
+    found = []
+    for line in re.split(r"<br\s*/?>|\\n", label):
+        spaces = [match.start() for match in re.finditer(" ", line)]
+        if len(line) > LONG and spaces:
+            middle = min(spaces, key=lambda at: abs(at - len(line) / 2))
+            found += [line[:middle], line[middle + 1 :]]
+        else:
+            found.append(line)
+    return found
 
 
-def _reaches(after: dict[str, list[str]], start: str, end: str) -> bool:
-    seen, stack = set(), [start]
-    while stack:
-        name = stack.pop()
-        if name == end:
-            return True
-        if name not in seen:
-            seen.add(name)
-            stack += after.get(name, [])
-    return False
-
-
-def _places(chart: _Chart) -> None:
-    """Columns by layer, rows by the mean of what leads to a box; groups in bands of their own."""
-    rows: dict[str, float] = {}
-    top = 0.0
-    for group in range(len(chart.groups)):
-        columns: dict[int, list[str]] = defaultdict(list)
-        for name, box in chart.boxes.items():
-            if box.group == group:
-                columns[box.layer].append(name)
-        if not columns:
-            continue
-        tallest = max(map(len, columns.values()))
-        for layer in sorted(columns):
-            names = sorted(columns[layer], key=lambda name: _mean(chart, rows, name))
-            spare = (tallest - len(names)) / 2
-            for index, name in enumerate(names):
-                rows[name] = top + spare + index
-        top += tallest + (0.7 if chart.groups[group] or group == 0 else 0.4)
-    across: dict[int, float] = defaultdict(float)
-    for box in chart.boxes.values():
-        size = HEIGHT if chart.down else box.width
-        across[box.layer] = max(across[box.layer], size)
-    starts, position = {}, 0.0
-    for layer in sorted(across):
-        starts[layer] = position + across[layer] / 2
-        position += across[layer] + (GAP_Y * 1.8 if chart.down else GAP_X)
-    step = max(b.width for b in chart.boxes.values()) + 16 if chart.down else HEIGHT + GAP_Y
-    for name, box in chart.boxes.items():
-        along, aside = starts[box.layer], rows[name] * step
-        box.x, box.y = (aside, along) if chart.down else (along, aside)
-
-
-def _mean(chart: _Chart, rows: dict[str, float], name: str) -> float:
-    found = [rows[a] for a, b, _, _ in chart.edges if b == name and a in rows]
-    return sum(found) / len(found) if found else 1e9
-
-
-def _draw(chart: _Chart) -> str:
-    boxes = chart.boxes.values()
-    left = min(b.x - b.width / 2 for b in boxes) - 14
-    right = max(b.x + b.width / 2 for b in boxes) + 14
-    top = min(b.y for b in boxes) - HEIGHT / 2 - (26 if len(chart.groups) > 1 else 14)
-    bottom = max(b.y for b in boxes) + HEIGHT / 2 + 14
-    parts = [_frame(chart, n) for n in range(1, len(chart.groups))]
-    parts += [_edge(chart, *edge) for edge in chart.edges]
-    parts += [_shape(box) for box in boxes]
+def _draw(chart: Chart) -> str:
+    shown = [_frame(chart, number) for number in range(1, len(chart.groups))]
+    shown += [_edge(chart, number) for number in range(len(chart.edges))]
+    shown += [_shape(box) for box in chart.boxes.values()]
     said = "; ".join(
-        f"{chart.boxes[a].label} → {chart.boxes[b].label}" for a, b, _, _ in chart.edges
+        f"{' '.join(chart.boxes[a].lines)} → {' '.join(chart.boxes[b].lines)}"
+        + (f" ({name})" if name else "")
+        for a, b, _, name in chart.edges
     )
+    boxes = list(chart.boxes.values())
+    bends = [point for way in chart.ways for point in way]
+    left = min([b.x - b.width / 2 for b in boxes] + [x for x, _ in bends]) - MARGIN
+    right = max([b.x + b.width / 2 for b in boxes] + [x for x, _ in bends]) + MARGIN
+    top = min([b.y - b.height / 2 for b in boxes] + [y for _, y in bends]) - MARGIN
+    top -= 14 if len(chart.groups) > 1 else 0
+    bottom = max([b.y + b.height / 2 for b in boxes] + [y for _, y in bends]) + MARGIN
     width = right - left
     return (
         f'<figure class="flowchart" tabindex="0"><svg role="img" aria-label="{escape(said)}" '
         f'viewBox="{left:.0f} {top:.0f} {width:.0f} {bottom - top:.0f}" '
-        f'style="width:{width:.0f}px">{"".join(parts)}</svg></figure>\n'
+        f'style="width:{width:.0f}px;min-width:{width * READABLE:.0f}px">'
+        f"{''.join(shown)}</svg></figure>\n"
     )
 
 
-def _shape(box: _Box) -> str:
-    radius = HEIGHT / 2 if box.round else 7
-    lines = box.lines
-    first = box.y + 4.5 - 7 * (len(lines) - 1)
+def _shape(box: Box) -> str:
+    radius = box.height / 2 if box.round else 7
+    first = box.y + 4.5 - LINE / 2 * (len(box.lines) - 1)
     text = "".join(
-        f'<tspan x="{box.x:.0f}" y="{first + 14 * n:.1f}">{escape(line)}</tspan>'
-        for n, line in enumerate(lines)
+        f'<tspan x="{box.x:.0f}" y="{first + LINE * n:.1f}">{escape(line)}</tspan>'
+        for n, line in enumerate(box.lines)
     )
     return (
-        f'<rect x="{box.x - box.width / 2:.0f}" y="{box.y - HEIGHT / 2:.0f}" '
-        f'width="{box.width:.0f}" height="{HEIGHT}" rx="{radius:.0f}"/><text>{text}</text>'
+        f'<rect x="{box.x - box.width / 2:.0f}" y="{box.y - box.height / 2:.0f}" '
+        f'width="{box.width:.0f}" height="{box.height:.0f}" rx="{radius:.0f}"/>'
+        f"<text>{text}</text>"
     )
 
 
-def _frame(chart: _Chart, group: int) -> str:
+def _frame(chart: Chart, group: int) -> str:
     inside = [box for box in chart.boxes.values() if box.group == group]
     if not inside:
         return ""
     left = min(b.x - b.width / 2 for b in inside) - 8
-    top = min(b.y for b in inside) - HEIGHT / 2 - 8
+    top = min(b.y - b.height / 2 for b in inside) - 8
     width = max(b.x + b.width / 2 for b in inside) + 8 - left
-    height = max(b.y for b in inside) + HEIGHT / 2 + 8 - top
+    height = max(b.y + b.height / 2 for b in inside) + 8 - top
     return (
         f'<rect class="group" x="{left:.0f}" y="{top:.0f}" width="{width:.0f}" '
         f'height="{height:.0f}" rx="8"/><text class="group__name" x="{left + 2:.0f}" '
@@ -222,29 +150,43 @@ def _frame(chart: _Chart, group: int) -> str:
     )
 
 
-def _edge(chart: _Chart, a: str, b: str, arrow: str, said: str) -> str:
-    first, last = chart.boxes[a], chart.boxes[b]
-    back = last.layer <= first.layer
-    if chart.down:
-        x1, y1, x2, y2 = first.x, first.y + HEIGHT / 2, last.x, last.y - HEIGHT / 2
-        bend = f"{x1:.0f} {(y1 + y2) / 2:.0f} {x2:.0f} {(y1 + y2) / 2:.0f}"
-    elif back:
-        x1, y1, x2, y2 = first.x, first.y - HEIGHT / 2, last.x, last.y - HEIGHT / 2
-        bend = f"{x1:.0f} {y1 - 34:.0f} {x2:.0f} {y2 - 34:.0f}"
-    else:
-        x1, y1 = first.x + first.width / 2, first.y
-        x2, y2 = last.x - last.width / 2, last.y
-        bend = f"{(x1 + x2) / 2:.0f} {y1:.0f} {(x1 + x2) / 2:.0f} {y2:.0f}"
+def _edge(chart: Chart, number: int) -> str:
+    _, _, arrow, said = chart.edges[number]
+    way = chart.ways[number]
+    path = f"M{_at(way[0])}"
+    for before, after in pairwise(way):
+        path += _bend(before, after, down=chart.down)
     dashed = ' class="dashed"' if "." in arrow else ""
-    head = ""
-    if arrow.endswith(">"):
-        dx, dy = ((-4, -8), (4, -8)) if chart.down or back else ((-8, -4), (-8, 4))
-        head = (
-            f'<path class="tip" d="M{x2:.0f} {y2:.0f}l{dx[0]} {dx[1]}M{x2:.0f} {y2:.0f}'
-            f'l{dy[0]} {dy[1]}"/>'
-        )
+    head = _tip(way, chart) if arrow.endswith(">") else ""
     name = ""
     if said:
-        middle = (x1 + x2) / 2, (y1 + y2) / 2 - 5
-        name = f'<text class="said" x="{middle[0]:.0f}" y="{middle[1]:.0f}">{escape(said)}</text>'
-    return f'<path{dashed} d="M{x1:.0f} {y1:.0f}C{bend} {x2:.0f} {y2:.0f}"/>{head}{name}'
+        x, y = (way[0][0] + way[1][0]) / 2, (way[0][1] + way[1][1]) / 2
+        name = f'<text class="said" x="{x:.0f}" y="{y + 4:.0f}">{escape(said)}</text>'
+    return f'<path{dashed} d="{path}"/>{head}{name}'
+
+
+def _at(point: Point) -> str:
+    return f"{point[0]:.0f} {point[1]:.0f}"
+
+
+def _bend(before: Point, after: Point, *, down: bool) -> str:
+    """A curve that leaves and arrives along the direction of the chart; a straight line as such."""
+    if before[0] == after[0] or before[1] == after[1]:
+        return f"L{_at(after)}"
+    if down:
+        middle = (before[1] + after[1]) / 2
+        return f"C{before[0]:.0f} {middle:.0f} {after[0]:.0f} {middle:.0f} {_at(after)}"
+    middle = (before[0] + after[0]) / 2
+    return f"C{middle:.0f} {before[1]:.0f} {middle:.0f} {after[1]:.0f} {_at(after)}"
+
+
+def _tip(way: list[Point], chart: Chart) -> str:
+    """The head of an arrow: along the last stretch of its way."""
+    (x0, y0), (x, y) = way[-2], way[-1]
+    along = 1 if chart.down else 0
+    sign = -1 if (y0 < y if chart.down else x0 < x) else 1
+    if (y0 == y) if chart.down else (x0 == x):
+        along, sign = 1 - along, -1 if (x0 < x if chart.down else y0 < y) else 1
+    one, two = ((-4, 8 * sign), (4, 8 * sign)) if along else ((8 * sign, -4), (8 * sign, 4))
+    start = f"M{x:.0f} {y:.0f}"
+    return f'<path class="tip" d="{start}l{one[0]} {one[1]}{start}l{two[0]} {two[1]}"/>'
