@@ -18,16 +18,18 @@ from ssm_tools.site.measured import measurements, provenance
 from ssm_tools.site.model import Sources
 from ssm_tools.site.strings import strings
 from ssm_tools.site.urls import relative
+from ssm_tools.site.widgets import WIDGETS, widget_html, widget_scripts
 
 
 @dataclass
 class Fences:
-    """Renders the fences of one note; `files` collects what the page needs beside itself."""
+    """Renders the fences of one note; `files` and `scripts` collect what the page needs."""
 
     sources: Sources
     note: Note
     address: str
     files: dict[str, bytes] = field(default_factory=dict)
+    scripts: list[str] = field(default_factory=list)  # addresses, in the order of loading
 
     @property
     def handlers(self) -> Mapping[str, Callable[[str, str], str]]:
@@ -36,6 +38,7 @@ class Fences:
             "snippet": self.snippet,
             "source": self.source,
             "measurements": self.measured,
+            "widget": self.widget,
             "python": self.python,
         }
 
@@ -188,6 +191,25 @@ class Fences:
         )
         name = escape(snippet.path)
         return f"<figcaption><code>{name}</code><span>{seconds}{links}</span></figcaption>"
+
+    def widget(self, info: str, content: str) -> str:
+        """A picture with sliders over the still picture that its snippet draws."""
+        if info not in WIDGETS:
+            return f'<p class="missing">{escape(info)}</p>'
+        snippet = self.sources.snippets.get(WIDGETS[info].snippet)
+        if snippet is None:
+            return f'<p class="missing">{escape(WIDGETS[info].snippet)}</p>'
+        found = self.sources.store.lookup(snippet)
+        result = found.result if isinstance(found, Fresh) else None
+        still = (
+            "".join(self._figure(o) for o in result.outputs if o.kind == "svg") if result else ""
+        )
+        if result is None:
+            still = f'<p class="missing">{self.words["no_results"]}</p>'
+        self.scripts += [one for one in widget_scripts(info) if one not in self.scripts]
+        tongue = self.sources.tongue(self.note.language)
+        made = widget_html(info, tongue, still, lambda address: relative(address, self.address))
+        return made + self._downloads(snippet, result) + "</figure>\n"
 
     def measured(self, info: str, content: str) -> str:
         """The measured rows of an operator, with their provenance."""

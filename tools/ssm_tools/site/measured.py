@@ -41,22 +41,30 @@ def last_run(rows: Sequence[Row]) -> list[Row]:
 
 
 def best_ratio(rows: Sequence[Row]) -> tuple[float, Row, Row] | None:
-    """Return the best ratio to a peer, our row and the peer's; forward passes come first."""
-    pairs = [
-        (peer["ms"] / mine["ms"], mine, peer)
-        for mine in rows
-        if mine["impl"] == OURS and mine["ms"]
-        for peer in rows
-        if peer["impl"] not in (OURS, "reference")
-        and all(peer.get(key) == mine.get(key) for key in ("pass", "shape", "dtype"))
-    ]
+    """Return the best ratio to the fastest peer of a shape and pass, our row and the peer's.
+
+    Forward passes come first; the time of a first call is no speed.
+    """
+    pairs = []
+    for mine in rows:
+        if mine["impl"] != OURS or not mine["ms"] or str(mine.get("pass")).startswith("cold"):
+            continue
+        peers = [
+            peer
+            for peer in rows
+            if peer["impl"] not in (OURS, "reference")
+            and all(peer.get(key) == mine.get(key) for key in ("pass", "shape", "dtype"))
+        ]
+        if peers:
+            fastest = min(peers, key=lambda row: float(row["ms"]))
+            pairs.append((fastest["ms"] / mine["ms"], mine, fastest))
     forward = [pair for pair in pairs if pair[1].get("pass") == "fwd"]
     return max(forward or pairs, key=lambda pair: pair[0], default=None)
 
 
 def is_stale(root: Path, row: Row) -> bool:
     """Whether the operator's sources are not those that the row was measured on."""
-    from ssm_tools.site.provenance import operator_hash
+    from ssm_tools.concepts.rows import operator_hash
 
     recorded = str(row.get("source_hash", ""))
     return bool(recorded) and operator_hash(root, str(row.get("op", ""))) != recorded

@@ -40,8 +40,8 @@ class NotePages:
     def page(self, note: Note) -> Page:
         """Return the page of one note."""
         address = self.sources.addresses[note.id]
-        rendered, files = self._render(note, address)
-        self.files |= files
+        rendered, fences = self._render(note, address)
+        self.files |= fences.files
         self._faults(note, rendered)
         concept = self.sources.concepts.get(note.concept)
         card = CardWriter(self.sources, concept, note.language, address).html() if concept else ""
@@ -62,9 +62,10 @@ class NotePages:
             note=note,
             family=family_of(self.sources, note),
             alternates=alternates,
+            scripts=fences.scripts,
         )
 
-    def _render(self, note: Note, address: str) -> tuple[Rendered, dict[str, bytes]]:
+    def _render(self, note: Note, address: str) -> tuple[Rendered, Fences]:
         writer = LinkWriter(self.sources, address, note.language)
         fences = Fences(self.sources, note, address)
         handlers = dict(fences.handlers) if self.sources.config.project else {}
@@ -74,7 +75,7 @@ class NotePages:
         body = text[len(note.text[: note.body_start]) :]
         context = Context(handlers, fences.equation if self.sources.config.project else None)
         rendered = render(without_title(body, note), context)
-        return rendered, fences.files
+        return rendered, fences
 
     def _embed(self, info: str, address: str, home: Note, depth: int) -> str:
         """Another note, or a section or block of it, as a quotation with its origin."""

@@ -14,6 +14,7 @@ from ssm_tools.site.fences import recording
 from ssm_tools.site.links import LinkWriter
 from ssm_tools.site.model import Sources
 from ssm_tools.site.strings import strings
+from ssm_tools.site.widgets import WIDGETS
 
 
 def plain_markdown(sources: Sources, note: Note) -> str:
@@ -51,6 +52,8 @@ def _written_out(sources: Sources, note: Note, fence: Fence) -> str | None:
         return f"`{place.path}`, {place.line}–{place.end_line}:\n\n```python\n{code}\n```"
     if word == "snippet":
         return _snippet(sources, info.strip(), note.language)
+    if word == "widget" and info.strip() in WIDGETS:
+        return _snippet(sources, WIDGETS[info.strip()].snippet, note.language)
     if (words := run_words(fence)) is not None:
         name = next((w.partition("=")[2] for w in words if w.startswith("id=")), "")
         return _snippet(sources, f"{note.concept or note.slug}/{name}", note.language)
