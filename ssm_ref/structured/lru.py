@@ -35,7 +35,8 @@ class LRUConfig:
     Args:
         d_model: channels of the input and the output.
         d_state: complex numbers of the state.
-        r_min, r_max: smallest and largest |λ| at the start.
+        r_min: smallest |λ| at the start.
+        r_max: largest |λ| at the start.
         max_phase: largest angle of λ at the start.
     """
 
