@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from ssm_kernels.bench.row import source_hash
 from ssm_tools.concepts import Paper
+from ssm_tools.concepts.rows import operator_hash
 from ssm_tools.site.context import script_json
 from ssm_tools.site.layout import place
 from ssm_tools.site.markdown import Context, render
-from ssm_tools.site.provenance import operator_hash
+from ssm_tools.site.measured import measured_markdown
 from ssm_tools.site.quotes import without_marks
 from ssm_tools.site.search import stem, words_of
+from ssm_tools.site.strings import strings
 from ssm_tools.site.urls import page_path, relative, with_fragment
 from ssm_tools.site.verify import opened
 
@@ -29,6 +32,14 @@ from ssm_tools.site.verify import opened
         ("==lit==", "<mark>lit</mark>"),
         ('!!! note "T"\n    body', '<p class="admonition-title">T</p>'),
         ("> [!tip] T\n> body", '<div class="admonition tip">'),
+        ('??? tip "T"\n    body', '<details class="admonition tip">\n<summary'),
+        ('???+ tip "T"\n    body', '<details class="admonition tip" open="">'),
+        ("> [!tip]- T\n> body", '<details class="admonition tip">\n<summary>T</summary>'),
+        ("> [!tip]+ T\n> > deep", "</blockquote>\n</details>"),
+        ('=== "A *b*"\n    one\n\n=== "C"\n    two', "<em>b</em></label>"),
+        ('=== "A"\n    one\n=== "C"\n    two', '</div>\n<input type="radio"'),
+        ('=== "A"\n\n    ```python\n    x\n    ```', '<figure class="code highlight">'),
+        ("Title\n=====", '<h1 id="title">'),
         ("Где:\n- a\n- b", "<li>a</li>"),
         ("```nosuch\n<b>\n```", "&lt;b&gt;"),
         ("[x](javascript:alert(1))", "[x](javascript:alert(1))"),
@@ -36,6 +47,17 @@ from ssm_tools.site.verify import opened
 )
 def test_renders(text: str, holds: str) -> None:
     assert holds in render(text).html
+
+
+def test_tabs_that_follow_each_other_are_one_set() -> None:
+    text = '=== "A"\n    one\n\n    === "In"\n        deep\n\n=== "B"\n    two\n\n'
+    html = render(text + '===! "C"\n    three\n===+ "D"\n    four\n').html
+    assert html.count('class="tabs"') == 3
+    assert html.count(" checked>") == 3
+    names = re.findall(r'name="([^"]*)"', html)
+    assert names[0] == names[2] != names[1]
+    assert names[3] == names[4] != names[0]
+    assert 'checked><label for="' + re.findall(r'id="([^"]*)"', html)[-1] in html
 
 
 def test_equation_numbers_link_to_code() -> None:
@@ -98,6 +120,16 @@ def test_places_are_the_same_each_time() -> None:
 def test_quotes_show_no_marks(text: str, shown: str) -> None:
     paper = Paper("gu2023mamba", "Mamba", ("Albert Gu", "Tri Dao"), "arXiv", 2023, "")
     assert without_marks(text, {"gu2023mamba": paper}, "en") == shown
+
+
+def test_rows_are_written_out_as_markdown(tmp_path: Path) -> None:
+    folder = tmp_path / "kernels/results"
+    folder.mkdir(parents=True)
+    row = {"op": "op", "impl": "ssm_kernels", "ms": 0.5, "shape": [2, 3], "run": 1, "device": "d"}
+    (folder / "op.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    text = measured_markdown(tmp_path, "op", strings("en"))
+    assert text.startswith("| op | shape | impl | ms |\n| --- | --- | --- | --- |\n| op | 2 × 3 |")
+    assert measured_markdown(tmp_path, "none", strings("en")) == strings("en")["no_rows"]
 
 
 def test_rows_are_fresh_while_the_measured_sources_stand(tmp_path: Path) -> None:

@@ -167,6 +167,9 @@ def _quote_open(tokens: Sequence[Token], index: int, options: Any, env: dict[str
         return "<blockquote>\n"
     title = _parser().renderInline(str(token.meta["title"]), env)
     kind = escape(str(token.attrGet("class")))
+    if token.tag == "details":
+        is_open = " open" if token.meta["fold"] == "+" else ""
+        return f'<details class="{kind}"{is_open}>\n<summary>{title}</summary>\n'
     return f'<div class="{kind}">\n<p class="admonition-title">{title}</p>\n'
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +70,18 @@ def is_stale(root: Path, row: Row) -> bool:
     return bool(recorded) and operator_hash(root, str(row.get("op", ""))) != recorded
 
 
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """The columns that some row fills."""
+    order = ("op", "pass", "shape", "dtype", "impl", "ms", "floor_ms", "peak_mib", "error")
+    return [key for key in order if any(row.get(key) not in (None, "") for row in rows)]
+
+
 def measurements(root: Path, name: str, words: Mapping[str, str]) -> str:
     """Return the table of an operator's newest run."""
     rows = last_run(read_rows(root, name))
     if not rows:
         return f'<p class="missing">{words["no_rows"]}</p>\n'
-    columns = [
-        key
-        for key in ("op", "pass", "shape", "dtype", "impl", "ms", "floor_ms", "peak_mib", "error")
-        if any(row.get(key) not in (None, "") for row in rows)
-    ]
+    columns = _columns(rows)
     head = "".join(f'<th scope="col">{escape(key)}</th>' for key in columns)
     body = "".join(
         f"<tr{_ours(row)}>"
@@ -94,6 +96,20 @@ def measurements(root: Path, name: str, words: Mapping[str, str]) -> str:
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         f"<figcaption>{words['provenance']}: {provenance(first)}{stale}</figcaption></figure>\n"
     )
+
+
+def measured_markdown(root: Path, name: str, words: Mapping[str, str]) -> str:
+    """Return the same table as Markdown."""
+    rows = last_run(read_rows(root, name))
+    if not rows:
+        return words["no_rows"]
+    columns = _columns(rows)
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[unescape(_shown(row.get(key))) for key in columns] for row in rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    facts = unescape(provenance(rows[0])).replace("<code>", "`").replace("</code>", "`")
+    stale = f" **{words['stale']}**" if is_stale(root, rows[0]) else ""
+    return f"{table}\n\n{words['provenance']}: {facts}{stale}"
 
 
 def provenance(row: Row) -> str:

@@ -12,6 +12,7 @@ from ssm_tools.run import Fresh
 from ssm_tools.run.declared import run_words
 from ssm_tools.site.fences import recording
 from ssm_tools.site.links import LinkWriter
+from ssm_tools.site.measured import measured_markdown
 from ssm_tools.site.model import Sources
 from ssm_tools.site.strings import strings
 from ssm_tools.site.widgets import WIDGETS
@@ -54,6 +55,8 @@ def _written_out(sources: Sources, note: Note, fence: Fence) -> str | None:
         return _snippet(sources, info.strip(), note.language)
     if word == "widget" and info.strip() in WIDGETS:
         return _snippet(sources, WIDGETS[info.strip()].snippet, note.language)
+    if word == "measurements":
+        return measured_markdown(root, info.strip(), strings(sources.tongue(note.language)))
     if (words := run_words(fence)) is not None:
         name = next((w.partition("=")[2] for w in words if w.startswith("id=")), "")
         return _snippet(sources, f"{note.concept or note.slug}/{name}", note.language)

@@ -16,10 +16,11 @@ from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.tasklists import tasklists_plugin
 
-from ssm_tools.notes.block_rules import admonition, comment_block, math_block
+from ssm_tools.notes.block_rules import comment_block, math_block
 from ssm_tools.notes.inline_rules import Scan, comment, maths
 from ssm_tools.notes.parse import plain_text
 from ssm_tools.notes.slug import slugify, unique_id
+from ssm_tools.site.tabs import tabs_plugin
 
 _EXPLICIT_ID = re.compile(r"\s*\{:?[^{}]*?#([\w:.-]+)[^{}]*\}\s*$")
 _CALLOUT = re.compile(r"\[!(\w+)\]([+-]?)[ \t]*(.*)")
@@ -112,18 +113,12 @@ def _callouts(state: StateCore) -> None:
             if match and inline:
                 _first, _, rest = inline.content.partition("\n")
                 kind, title = match.group(1).lower(), match.group(3).strip()
-                token.tag = "div"
+                token.tag = "details" if match.group(2) else "div"
                 token.attrSet("class", f"admonition {kind}")
-                token.meta["title"] = title or kind.capitalize()
+                token.meta |= {"title": title or kind.capitalize(), "fold": match.group(2)}
                 inline.content = rest
-        elif token.type == "blockquote_close" and stack and stack.pop():
-            token.tag = "div"
-
-
-def _tab(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A tab of Material, shown as its title and what it holds."""
-    is_tab = state.src.startswith("===", state.bMarks[start] + state.tShift[start])
-    return is_tab and admonition(state, start, end, silent)
+        elif token.type == "blockquote_close" and stack and (opener := stack.pop()):
+            token.tag = opener.tag
 
 
 def parser() -> MarkdownIt:
@@ -137,7 +132,7 @@ def parser() -> MarkdownIt:
     md.inline.ruler.before("html_inline", "comment", _comment_inline)
     md.inline.ruler.before("emphasis", "highlight", _highlight)
     md.inline.terminator_re = re.compile(r"[\n!#$%&*+\-:<=>@\[\\\]^_`{}~]")
-    md.block.ruler.before("code", "tab", _tab, {"alt": ["paragraph", "reference"]})
+    tabs_plugin(md)
     admon_plugin(md)
     footnote_plugin(md)
     tasklists_plugin(md)
