@@ -6,8 +6,10 @@ in the same run; the vault is half Russian, 300 words and eight links a note, as
 
 from __future__ import annotations
 
+import os
 import random
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -89,6 +91,24 @@ def warm_seconds(root: Path) -> float:
     return timed(lambda: (session.refresh(), session.findings()))[0]
 
 
+def again_seconds(root: Path) -> tuple[float, float]:
+    """CPU seconds of `ssm-notes check` in a process of its own: the first, then after one edit."""
+    path = root / "ru" / f"{name(9)}.md"
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"XDG_CACHE_HOME": folder}
+        command = [sys.executable, "-m", "ssm_tools.cli", "check", "--vault", str(root)]
+
+        def spent() -> float:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+        first = spent()
+        path.write_text(path.read_text(encoding="utf-8") + "\n[[note_4]] [[nowhere]]\n", "utf-8")
+        return first, spent()
+
+
 def peak_mib() -> float:
     """The most memory this process has held."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -107,11 +127,15 @@ def main(notes: int) -> None:
             memory = peak_mib()
             plain, _ = timed(lambda root=root: parse_alone(root))
             warm = warm_seconds(root)
+            first, again = again_seconds(root)
     print("notes", notes, "-")
     print("parse_alone_s", f"{plain:.2f}", "-")
     print("check_cold_s", f"{cold[notes]:.2f}", "-")
     print("check_cold_ratio", f"{cold[notes] / plain:.2f}", "<=1.5")
     print("check_warm_s", f"{warm:.3f}", "<0.5")
+    print("check_process_s", f"{first:.2f}", "-")
+    print("check_again_s", f"{again:.2f}", "<0.5")
+    print("check_again_ratio", f"{first / again:.1f}", ">=3")
     print("memory_mib", f"{memory:.0f}", "<500")
     print("growth_per_note", f"{cold[notes] / cold[notes // 10] / 10:.2f}", "<=1.3")
 

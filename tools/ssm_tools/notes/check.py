@@ -11,7 +11,7 @@ from ssm_tools.notes.graph import Answers, resolve_all
 from ssm_tools.notes.link_findings import LinkChecker
 from ssm_tools.notes.model import Note
 from ssm_tools.notes.parity import parity_findings
-from ssm_tools.notes.prose import unlinked_mentions
+from ssm_tools.notes.trace import trace_of
 from ssm_tools.notes.vault import Vault
 from ssm_tools.notes.vault_findings import vault_findings
 
@@ -30,15 +30,18 @@ def check_vault(
         found.extend(note_findings(note))
         found.extend(checker.findings(note, answers[note.id]))
         found.extend(parity_findings(vault, note, answers))
-    found.extend(vault_findings(vault, answers))
+    traces = {note.id: trace_of(note, answers[note.id]) for note in vault.notes.values()}
+    found.extend(vault_findings(vault, traces, answers))
     if mentions:
+        from ssm_tools.notes.prose import unlinked_mentions
+
         found.extend(unlinked_mentions(vault, answers))
     return in_order(located(vault, found))
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings sorted by place and code."""
-    return sorted(findings, key=lambda f: (f.path, f.line, f.column, f.code))
+    """The findings sorted by place, code and message."""
+    return sorted(findings, key=lambda f: (f.path, f.line, f.column, f.code, f.message))
 
 
 def note_findings(note: Note) -> Iterator[Finding]:
@@ -54,10 +57,15 @@ def note_findings(note: Note) -> Iterator[Finding]:
 
 def located(vault: Vault, findings: Iterable[Finding]) -> Iterator[Finding]:
     """The findings with the vault's folder before their paths, relative to where we are."""
+    prefix = shown_prefix(vault)
+    for finding in findings:
+        yield replace(finding, path=prefix + finding.path) if prefix else finding
+
+
+def shown_prefix(vault: Vault) -> str:
+    """What stands before the paths of a vault where findings are shown."""
     root = os.fspath(vault.root)
     if os.path.isabs(root):
         near = os.path.relpath(root)
         root = root if near.startswith("..") else near
-    prefix = "" if root in ("", ".") else root.rstrip("/") + "/"
-    for finding in findings:
-        yield replace(finding, path=prefix + finding.path)
+    return "" if root in ("", ".") else root.rstrip("/") + "/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from ssm_tools.notes.check import check_vault
+from ssm_tools.notes.check import check_vault, shown_prefix
 from ssm_tools.notes.edits import rewrite
 from ssm_tools.notes.model import NoteId
 from ssm_tools.notes.vault import Vault
@@ -18,9 +18,9 @@ def fix_vault(vault: Vault) -> dict[NoteId, int]:
             fix = finding.fix
             edits[finding.path].add((fix.start, fix.end, fix.text))
     repaired: dict[NoteId, int] = {}
-    paths = dict(_shown_paths(vault))
+    prefix = shown_prefix(vault)
     for shown, changes in edits.items():
-        note = vault.notes[paths[shown]]
+        note = vault.notes[NoteId(shown.removeprefix(prefix))]
         write_text(note.path, rewrite(note.text, apart(changes)))
         repaired[note.id] = len(changes)
     return repaired
@@ -39,14 +39,3 @@ def write_text(path: object, text: str) -> None:
     """Write a note's text with its own line ends and byte order mark."""
     with open(str(path), "w", encoding="utf-8", newline="") as file:
         file.write(text)
-
-
-def _shown_paths(vault: Vault) -> list[tuple[str, NoteId]]:
-    from ssm_tools.findings import Finding
-    from ssm_tools.notes.check import located
-
-    probes = [Finding(note_id, 1, 1, "", "") for note_id in vault.notes]
-    return [
-        (shown.path, note_id)
-        for shown, note_id in zip(located(vault, probes), vault.notes, strict=True)
-    ]

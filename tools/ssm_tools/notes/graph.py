@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from ssm_tools.notes.model import LinkKind
 from ssm_tools.notes.resolution import Ambiguous, Answer, External, Found, Missing, resolve
 from ssm_tools.notes.vault import Vault
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 Answers = dict[str, tuple[Answer, ...]]
 
@@ -26,6 +29,8 @@ def build_graph(vault: Vault, answers: Answers | None = None) -> nx.MultiDiGraph
     (links, embeds, translates), `relation` (typed by the author, or ""), `line`, `column`,
     `start`, `end`, `fragment`, `tier`.
     """
+    import networkx as nx  # a tenth of a second, which a check can do without
+
     graph = nx.MultiDiGraph()
     for note in vault.notes.values():
         graph.add_node(

@@ -25,17 +25,15 @@ class LinkChecker:
 
     def __init__(self, vault: Vault) -> None:
         self.vault = vault
+        self.suggesters: dict[str, Suggester] = {}  # by language
 
-    @cached_property
-    def suggesters(self) -> dict[str, Suggester]:
-        """Names of notes in each language."""
-        languages = dict.fromkeys((*self.vault.languages, ""))
-        return {
-            language: Suggester(
-                note_names(n for n in self.vault.notes.values() if n.language == language)
-            )
-            for language in languages
-        }
+    def suggester(self, language: str) -> Suggester:
+        """The names of the notes of one language."""
+        if language not in self.suggesters:
+            named = (self.vault.named or self.vault.notes).values()
+            names = note_names(note for note in named if note.language == language)
+            self.suggesters[language] = Suggester(names)
+        return self.suggesters[language]
 
     @cached_property
     def files(self) -> Suggester:
@@ -44,7 +42,7 @@ class LinkChecker:
 
     def renew(self) -> None:
         """Let suggestions take time again: a kept vault asks for few at once."""
-        for suggester in self.__dict__.get("suggesters", {}).values():
+        for suggester in self.suggesters.values():
             suggester.measured = 0
 
     def findings(self, note: Note, answers: Sequence[Answer]) -> Iterator[Finding]:
@@ -161,12 +159,12 @@ class LinkChecker:
         """Paths of the notes and files that a broken link may have meant."""
         name = link.path.rstrip("/").rpartition("/")[2]
         name = unquote(without_suffix(name))
-        near = self.suggesters[note.language].nearest(name)
+        near = self.suggester(note.language).nearest(name)
         if not near and "." in name:
             near = self.files.nearest(name)
-        for language, suggester in self.suggesters.items():
+        for language in dict.fromkeys((*self.vault.languages, "")):
             if not near and language != note.language:
-                near = suggester.nearest(name)
+                near = self.suggester(language).nearest(name)
         return near
 
     def _ambiguous(self, note: Note, link: Link, answer: Ambiguous) -> Finding:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NewType
+from typing import Any, NewType, Protocol
 
 from ssm_tools.findings import Finding
 from ssm_tools.notes.targets import without_suffix
@@ -21,6 +21,40 @@ from ssm_tools.notes.targets import without_suffix
 _LINE_END = re.compile(r"\r\n?|\n")
 
 NoteId = NewType("NoteId", str)  # posix path relative to the vault root: ru/ssm/selective/mamba.md
+
+
+class Named(Protocol):
+    """What finding a note by its names needs to know of it; a `Note` has it."""
+
+    @property
+    def id(self) -> NoteId:
+        """The note's path in the vault."""
+
+    @property
+    def language(self) -> str:
+        """The folder of its language."""
+
+    @property
+    def title(self) -> str:
+        """Its title."""
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Its aliases."""
+
+    @property
+    def permalink(self) -> str:
+        """The address that it asks for."""
+
+
+def shared_path(named: Named) -> str:
+    """The path inside the language, which translations share: ssm/selective/mamba.md."""
+    return named.id[len(named.language) + 1 :] if named.language else named.id
+
+
+def slug_of(named: Named) -> str:
+    """The file's name without folder and suffix."""
+    return without_suffix(named.id.rpartition("/")[2])
 
 
 class LinkKind(StrEnum):
@@ -161,12 +195,12 @@ class Note:
     @property
     def key(self) -> str:
         """The path inside its language, which its translations share: ssm/selective/mamba.md."""
-        return self.id[len(self.language) + 1 :] if self.language else self.id
+        return shared_path(self)
 
     @property
     def slug(self) -> str:
         """The file's name without folder and suffix."""
-        return without_suffix(self.id.rpartition("/")[2])
+        return slug_of(self)
 
     @property
     def concept(self) -> str:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ssm_tools.notes.model import Note, NoteId
+from ssm_tools.notes.model import Named, NoteId
 from ssm_tools.notes.slug import SPELLINGS, as_written
 
 Key = Callable[[str], str]
@@ -46,7 +46,7 @@ class Names:
     """One pool for each language; files outside the languages belong to all of them."""
 
     def __init__(
-        self, languages: Iterable[str], notes: Mapping[NoteId, Note], files: Iterable[str]
+        self, languages: Iterable[str], notes: Mapping[NoteId, Named], files: Iterable[str]
     ) -> None:
         self.languages = tuple(languages) or ("",)
         everywhere = dict.fromkeys((*self.languages, ""))  # "": what notes of no language see

@@ -8,49 +8,41 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ssm_tools.findings import Finding, Severity
-from ssm_tools.notes.check import located
+from ssm_tools.notes.check import shown_prefix
 from ssm_tools.notes.codes import CODES
 from ssm_tools.notes.graph import Answers
-from ssm_tools.notes.model import Link, Note
+from ssm_tools.notes.model import Link, Note, NoteId
 from ssm_tools.notes.resolution import Ambiguous, Answer, External, Found, Missing
 from ssm_tools.notes.vault import Vault
 
 
-def render(
-    form: str, vault: Vault, answers: Answers, findings: Sequence[Finding], *, hints: bool
-) -> str:
-    """Return the findings in one of the forms text, json, sarif, github."""
+def render(form: str, vault: Vault, findings: Sequence[Finding], links: int, hints: bool) -> str:
+    """Return the findings in one of the forms text, sarif, github; `links` is their number."""
     shown = [f for f in findings if hints or f.severity is not Severity.HINT]
     match form:
-        case "json":
-            return as_json(vault, answers, findings)
         case "sarif":
             return as_sarif(shown)
         case "github":
             return as_github(shown)
-    return as_text(vault, shown, len(findings))
+    return as_text(vault, shown, len(findings), links)
 
 
-def as_text(vault: Vault, findings: Sequence[Finding], total: int) -> str:
+def as_text(vault: Vault, findings: Sequence[Finding], total: int, links: int) -> str:
     """One line for each finding, then the source line and a caret under the place."""
-    notes = {f.path: n for n in vault.notes.values() for f in located(vault, [_probe(n)])}
+    prefix = shown_prefix(vault)
     lines: list[str] = []
     for finding in findings:
         lines.append(str(finding))
-        note = notes.get(finding.path)
+        ours = finding.path.startswith(prefix)
+        note = vault.notes.get(NoteId(finding.path[len(prefix) :])) if ours else None
         if note is not None and (source := note.line_text(finding.line)):
             lines += _caret(source, finding)
     counts = Counter(str(finding.severity) for finding in findings)
     summary = ", ".join(f"{counts[s]} {s}s" for s in ("error", "warning", "hint") if counts[s])
     hidden = total - len(findings)
     more = f" ({hidden} hints: --hints)" if hidden else ""
-    links = sum(len(note.links) for note in vault.notes.values())
     what = f"{len(vault.notes)} notes, {links} links: {summary or 'nothing wrong'}{more}"
     return "\n".join([*lines, what, ""])
-
-
-def _probe(note: Note) -> Finding:
-    return Finding(note.id, 1, 1, "", "")
 
 
 def _caret(source: str, finding: Finding, width: int = 100) -> list[str]:

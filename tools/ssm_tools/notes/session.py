@@ -1,216 +1,316 @@
-"""A vault kept in memory: after an edit only what asked for it is resolved and checked again."""
+"""A vault of which only traces need be kept: after an edit what asked for it is resolved anew.
+
+The state can live in memory, as for an editor, or between runs in a file (`kept`).
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssm_tools.findings import Finding
 from ssm_tools.notes.check import in_order, located, note_findings
-from ssm_tools.notes.graph import Answers
 from ssm_tools.notes.link_findings import LinkChecker
-from ssm_tools.notes.model import Note, NoteId
+from ssm_tools.notes.model import Named, Note, NoteId
 from ssm_tools.notes.names import FOLDER_NOTES
 from ssm_tools.notes.parity import parity_findings
 from ssm_tools.notes.parse import parse_note
-from ssm_tools.notes.resolution import Found, Missing, resolve
+from ssm_tools.notes.resolution import Answer, resolve
 from ssm_tools.notes.slug import joined
 from ssm_tools.notes.source import digest
-from ssm_tools.notes.vault import Listing, Vault, list_vault, no_collection, read_note
+from ssm_tools.notes.trace import Trace, asked_name, places_of, trace_of
+from ssm_tools.notes.vault import (
+    Listing,
+    Vault,
+    language_of,
+    list_vault,
+    no_collection,
+    read_bytes,
+)
 from ssm_tools.notes.vault_findings import vault_findings
 
 Stamp = tuple[int, int, int]  # what tells that a file may have changed: time, size, inode
 
 
+@dataclass(slots=True)
+class State:
+    """What one refresh leaves for the next: plain values, no note."""
+
+    languages: tuple[str, ...] = ()
+    files: frozenset[str] = frozenset()
+    listed: tuple[Finding, ...] = ()  # what the listing of the folder found
+    stamps: dict[NoteId, Stamp] = field(default_factory=dict)
+    traces: dict[NoteId, Trace] = field(default_factory=dict)
+    of_links: dict[NoteId, list[Finding]] = field(default_factory=dict)  # none where none
+    of_parity: dict[NoteId, list[Finding]] = field(default_factory=dict)
+
+
+class LazyNotes(Mapping[NoteId, Note]):
+    """Notes by id, each parsed when it is first asked for."""
+
+    def __init__(self, session: Session, ids: Iterable[NoteId], languages: tuple[str, ...]) -> None:
+        self.session, self.languages = session, languages
+        self.ids = dict.fromkeys(ids)
+
+    def __getitem__(self, note_id: NoteId) -> Note:
+        if note_id not in self.ids:
+            raise KeyError(note_id)
+        known = self.session.parsed_notes.get(note_id)
+        if known is None:
+            data = self.session.data(note_id)
+            if isinstance(data, Finding):  # it was there when the folder was listed
+                data = b""
+            known = self.session.parse(data, note_id, self.languages)
+        return known
+
+    def __iter__(self) -> Iterator[NoteId]:
+        return iter(self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, note_id: object) -> bool:
+        return note_id in self.ids
+
+
+class LazyAnswers(dict[str, tuple[Answer, ...]]):
+    """Answers to the links of a vault's notes, each note's found when they are asked for."""
+
+    vault: Vault
+
+    def __missing__(self, note_id: str) -> tuple[Answer, ...]:
+        note = self.vault.notes[NoteId(note_id)]
+        answers = self[note_id] = tuple(resolve(self.vault, note, link) for link in note.links)
+        return answers
+
+
 class Session:
-    """Notes, answers and findings of a vault, brought up to date by `refresh`.
+    """Answers and findings of a vault, brought up to date by `refresh`.
 
     `parsed` and `resolved` are the notes of the last refresh that were parsed and resolved anew.
     """
 
-    def __init__(self, root: Path, languages: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, root: Path, languages: tuple[str, ...] | None = None, state: State | None = None
+    ) -> None:
         if not root.is_dir():
             raise NotADirectoryError(f"no vault at {root}: not a folder")
         self.root = root
         self.languages = languages
-        self.answers: Answers = {}
+        self.state = state or State()
+        self.answers = LazyAnswers()
         self.overlays: dict[NoteId, str] = {}  # texts of an editor, not yet saved
         self.parsed: set[NoteId] = set()
         self.resolved: set[NoteId] = set()
-        self._stamps: dict[NoteId, Stamp] = {}
+        self.changed = state is None  # whether the state is worth writing again
+        self.parsed_notes: dict[NoteId, Note] = {}
         self._unread: dict[NoteId, Finding] = {}
-        self._asked: dict[str, set[NoteId]] = defaultdict(set)  # folded name → who asks for it
-        self._linked: dict[str, set[NoteId]] = defaultdict(set)  # target → who links to it
-        self._link_findings: dict[NoteId, list[Finding]] = {}
-        self._parity: dict[NoteId, list[Finding]] = {}
-        self.vault = Vault(root, (), {}, frozenset())
+        self.vault = self.answers.vault = self._vault(self.state.traces, self.state)
         self.checker = LinkChecker(self.vault)
+        self._started = state is not None
         self.refresh()
+
+    def _vault(self, named: Mapping[NoteId, Named], state: State) -> Vault:
+        notes = LazyNotes(self, named, state.languages)
+        findings = (*state.listed, *self._unread.values())
+        return Vault(self.root, state.languages, notes, state.files, findings, named)
 
     def refresh(self) -> set[NoteId]:
         """Read what changed on disk or in overlays; return the notes whose answers may differ."""
         with no_collection():
             listing = list_vault(self.root, self.languages)
-            notes, changed, gone = self._read(listing)
-            old = self.vault
-            files = listing.files
-            names = _changed_names(old, notes, changed | gone) | _file_names(old.files ^ files)
-            if not (changed or gone or names) and listing.findings == old.findings and old.notes:
+            old, before = self.vault, self.state
+            named, changed = self._read(listing)
+            gone = set(before.traces) - set(named)
+            files = before.files ^ listing.files
+            names = self._changed_names(named, changed | gone) | {asked_name(p) for p in files}
+            same = (
+                listing.findings == before.listed
+                and tuple(self._unread.values()) == (old.findings[len(before.listed) :])
+            )
+            if self._started and same and not (changed or gone or names):
                 self.parsed, self.resolved = set(), set()
                 return set()
-            findings = (*listing.findings, *self._unread.values())
-            self.vault = Vault(self.root, listing.languages, notes, files, findings)
-            if not names and old.languages == listing.languages and old.notes:
+            self._started = self.changed = True
+            before.languages, before.files = listing.languages, listing.files
+            before.listed = listing.findings
+            self.vault = self._vault(named, before)
+            if not names and old.languages == listing.languages and "names" in old.__dict__:
                 self.vault.__dict__["names"] = old.names  # no name came or went
             else:
                 self.checker = LinkChecker(self.vault)
-            self.checker.vault = self.vault
+            self.checker.vault = self.answers.vault = self.vault
             self.checker.renew()
             self.parsed = changed
-            self.resolved = self._affected(names, changed, gone, old)
-            for note_id in gone:
-                self._forget(note_id, old)
-            for note_id in self.resolved:
-                self._resolve(note_id, old)
-            self._compare(self.resolved | gone, old)
-            return self.resolved | gone
+            self.resolved = self._affected(names, changed, gone)
+            doubtful = {*self._in_doubt(names, changed | gone, old)} & set(named)
+            self._renew(self.resolved, gone, old)
+            for note_id in doubtful - self.resolved:
+                self._judge(self.vault.notes[note_id])
+            return self.resolved | gone | doubtful
 
     def findings(self) -> list[Finding]:
         """Every finding of the vault, as `check_vault` returns them."""
         with no_collection():
-            found = [*self.vault.findings]
-            for note_id in self.vault.notes:
-                found += self._link_findings[note_id]
-                found += self._parity[note_id]
-            found += vault_findings(self.vault, self.answers)
+            state, found = self.state, [*self.vault.findings]
+            for kept in (state.of_links, state.of_parity):
+                for some in kept.values():
+                    found += some
+            found += vault_findings(self.vault, state.traces, self.answers)
             return in_order(located(self.vault, found))
 
     def note_findings(self, note_id: NoteId) -> list[Finding]:
         """The findings of one note and of its translations; paths as in the vault."""
-        return [*self._link_findings.get(note_id, ()), *self._parity.get(note_id, ())]
+        state = self.state
+        return [*state.of_links.get(note_id, ()), *state.of_parity.get(note_id, ())]
 
-    def _read(self, listing: Listing) -> tuple[dict[NoteId, Note], set[NoteId], set[NoteId]]:
-        notes: dict[NoteId, Note] = {}
+    def data(self, note_id: NoteId) -> bytes | Finding:
+        """A note's bytes, from the editor's overlay or from its file."""
+        overlay = self.overlays.get(note_id)
+        if overlay is None:
+            return read_bytes(self.root, note_id)
+        return overlay.encode("utf-8", "replace")
+
+    def parse(self, data: bytes, note_id: NoteId, languages: tuple[str, ...]) -> Note:
+        """Parse a note, and keep it."""
+        language = language_of(note_id, languages)
+        note = parse_note(data, note_id, language, self.root / note_id)
+        self.parsed_notes[note_id] = note
+        return note
+
+    def _read(self, listing: Listing) -> tuple[dict[NoteId, Named], set[NoteId]]:
+        """What there is, by id, as a trace where it is unchanged; and what changed."""
+        state = self.state
+        named: dict[NoteId, Named] = {}
         changed: set[NoteId] = set()
         stamps: dict[NoteId, Stamp] = {}
         for note_id, stat in listing.notes.items():
-            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            known = self.vault.notes.get(note_id)
             overlay = self.overlays.get(note_id)
+            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             if overlay is not None:
                 stamp = (-1, -1, hash(overlay))
             stamps[note_id] = stamp
-            if self._stamps.get(note_id) == stamp and (known or note_id in self._unread):
+            known = state.traces.get(note_id) if listing.languages == state.languages else None
+            if state.stamps.get(note_id) == stamp and (known or note_id in self._unread):
                 if known:
-                    notes[note_id] = known
+                    named[note_id] = known
                 continue
-            note = self._parse(note_id, overlay, listing.languages)
-            if isinstance(note, Finding):
-                self._unread[note_id] = note
+            self.changed = True
+            data = self.data(note_id)
+            if isinstance(data, Finding):
+                self._unread[note_id] = data
                 continue
             self._unread.pop(note_id, None)
-            if known is not None and known.digest == note.digest:
-                note = known
+            if known is not None and known.digest == digest(data):
+                named[note_id] = known
             else:
                 changed.add(note_id)
-            notes[note_id] = note
-        self._stamps = stamps
+                named[note_id] = self.parse(data, note_id, listing.languages)
+        state.stamps = stamps
         for note_id in set(self._unread) - set(listing.notes):
             del self._unread[note_id]
-        return notes, changed, set(self.vault.notes) - set(notes)
+        return named, changed
 
-    def _parse(
-        self, note_id: NoteId, overlay: str | None, languages: tuple[str, ...]
-    ) -> Note | Finding:
-        if overlay is None:
-            return read_note(self.root, note_id, languages)
-        data = overlay.encode("utf-8", "replace")
-        first = note_id.partition("/")[0]
-        language = first if first in languages else ""
-        known = self.vault.notes.get(note_id)
-        if known is not None and known.digest == digest(data):
-            return known
-        return parse_note(data, note_id, language, self.root / note_id)
+    def _changed_names(self, named: Mapping[NoteId, Named], touched: Iterable[NoteId]) -> set[str]:
+        """Names that came, went, or mean something else now."""
+        names: set[str] = set()
+        for note_id in touched:
+            names |= _names_of(self.state.traces.get(note_id)) ^ _names_of(named.get(note_id))
+        return names
 
-    def _affected(
-        self, names: set[str], changed: set[NoteId], gone: set[NoteId], old: Vault
-    ) -> set[NoteId]:
-        affected = set(changed)
-        for name in names:
-            affected |= self._asked.get(name, set())
-        for note_id in changed | gone:
-            before, now = old.notes.get(note_id), self.vault.notes.get(note_id)
-            if before is None or now is None or _places(before) != _places(now):
-                affected |= self._linked.get(note_id, set())
-        if old.languages != self.vault.languages:
-            affected |= set(self.vault.notes)
+    def _affected(self, names: set[str], changed: set[NoteId], gone: set[NoteId]) -> set[NoteId]:
+        """What changed, what asked for a name that changed, what leads to a place that did."""
+        traces, affected = self.state.traces, set(changed)
+        moved: set[str] = set(gone)
+        for note_id in changed & set(traces):
+            if traces[note_id].places != places_of(self.vault.notes[note_id]):
+                moved.add(note_id)
+        for note_id, trace in traces.items() if names or moved else ():
+            if not names.isdisjoint(trace.asks) or not moved.isdisjoint(trace.targets):
+                affected.add(note_id)
         return {note_id for note_id in affected if note_id in self.vault.notes}
 
-    def _forget(self, note_id: NoteId, old: Vault) -> None:
-        note = old.notes.get(note_id)
-        if note is None or note_id not in self.answers:
-            return
-        for link in note.links:
-            self._asked[_asked_name(link.path)].discard(note_id)
-        for answer in self.answers.pop(note_id):
-            if isinstance(answer, (Found, Missing)):
-                self._linked[answer.target].discard(note_id)
-        self._link_findings.pop(note_id, None)
-
-    def _compare(self, touched: set[NoteId], old: Vault) -> None:
-        """Hold what was touched, and its translations, against each other anew."""
-        stale = set(touched)
+    def _in_doubt(self, names: set[str], touched: set[NoteId], old: Vault) -> Iterator[NoteId]:
+        """Notes for whose faulty links something else may now be meant, or a name be unique."""
+        state, named = self.state, self.vault.named or {}
+        renamed = bool(names)
         for note_id in touched:
-            note = self.vault.notes.get(note_id) or old.notes[note_id]
-            stale.update(other.id for other in self.vault.translations(note).values())
+            before, now = state.traces.get(note_id), named.get(note_id)
+            renamed = renamed or not before or not now or before.title != now.title
+        for note_id, found in state.of_links.items():
+            codes = {finding.code for finding in found}
+            spelt = {asked_name(target) for target in state.traces[note_id].targets}
+            if (renamed and "L001" in codes) or not names.isdisjoint(spelt):
+                yield note_id
+            elif "L003" in codes:
+                traces = (state.traces.get(NoteId(t)) for t in state.traces[note_id].targets)
+                for trace in (state.traces[note_id], *traces):
+                    kin = (
+                        {*old.kin(trace).values(), *self.vault.kin(trace).values()} if trace else ()
+                    )
+                    if not touched.isdisjoint(kin):
+                        yield note_id
+                        break
+
+    def _renew(self, resolved: set[NoteId], gone: set[NoteId], old: Vault) -> None:
+        """Resolve notes, and hold them and their translations against each other anew."""
+        state, vault = self.state, self.vault
+        stale = self._compared(resolved | gone, old)
+        for note_id in gone:
+            for kept in (state.traces, state.of_links, self.answers, self.parsed_notes):
+                kept.pop(note_id, None)
+        for note_id in resolved:
+            note = vault.notes[note_id]
+            self.answers.pop(note_id, None)
+            state.traces[note_id] = trace_of(note, self.answers[note_id])
+            self._judge(note)
+        if list(state.traces) != list(vault.notes):
+            state.traces = {note_id: state.traces[note_id] for note_id in vault.notes}
+        vault.__dict__["named"] = state.traces
         for note_id in stale:
-            known = self.vault.notes.get(note_id)
-            if known is None:
-                self._parity.pop(note_id, None)
-            else:
-                self._parity[note_id] = [*parity_findings(self.vault, known, self.answers)]
+            note_or_none = vault.notes.get(note_id) if vault.languages else None
+            found = parity_findings(vault, note_or_none, self.answers) if note_or_none else ()
+            _keep(state.of_parity, note_id, [*found])
 
-    def _resolve(self, note_id: NoteId, old: Vault) -> None:
-        self._forget(note_id, old)
-        note = self.vault.notes[note_id]
-        answers = tuple(resolve(self.vault, note, link) for link in note.links)
-        self.answers[note_id] = answers
-        for link, answer in zip(note.links, answers, strict=True):
-            self._asked[_asked_name(link.path)].add(note_id)
-            if isinstance(answer, (Found, Missing)) and answer.target:
-                self._linked[answer.target].add(note_id)
-        found = [*note_findings(note), *self.checker.findings(note, answers)]
-        self._link_findings[note_id] = found
+    def _judge(self, note: Note) -> None:
+        """Find anew what a note and its links have wrong."""
+        found = [*note_findings(note), *self.checker.findings(note, self.answers[note.id])]
+        _keep(self.state.of_links, note.id, found)
+
+    def _compared(self, touched: set[NoteId], old: Vault) -> set[NoteId]:
+        """Notes whose parity may differ: those touched, their kin, and who links to new kin."""
+        traces, stale = self.state.traces, set(touched)
+        shifted: set[str] = set()
+        for vault in (old, self.vault):
+            named = vault.named or {}
+            for note_id in touched:
+                if (note := named.get(note_id)) is None or not vault.languages:
+                    continue
+                kin = vault.kin(note).values()
+                stale.update(kin)
+                known = traces.get(note_id)
+                now = self.vault.named or {}
+                if known is None or note_id not in now or known.permalink != now[note_id].permalink:
+                    shifted.update((note_id, *kin))
+        for note_id, trace in traces.items() if shifted else ():
+            if not shifted.isdisjoint(trace.targets):
+                stale.update((note_id, *self.vault.kin(trace).values()))
+        return stale
 
 
-def _asked_name(path: str) -> str:
-    name = path.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    return joined(name[:-3] if name.lower().endswith(".md") else name)
+def _keep(kept: dict[NoteId, list[Finding]], note_id: NoteId, found: list[Finding]) -> None:
+    if found:
+        kept[note_id] = found
+    else:
+        kept.pop(note_id, None)
 
 
-def _places(note: Note) -> object:
-    headings = [(heading.id, heading.text, heading.parent) for heading in note.headings]
-    return headings, [block.id for block in note.blocks]
-
-
-def _names_of(note_id: NoteId, note: Note | None) -> set[str]:
+def _names_of(note: Named | None) -> set[str]:
     if note is None:
         return set()
-    folder, _, name = note_id.rpartition("/")
-    names = {_asked_name(name), *(joined(alias) for alias in note.aliases)}
+    folder, _, name = note.id.rpartition("/")
+    names = {asked_name(name), *(joined(alias) for alias in note.aliases)}
     if name in FOLDER_NOTES and folder:
-        names.add(_asked_name(folder))
+        names.add(asked_name(folder))
     return names
-
-
-def _changed_names(old: Vault, notes: Mapping[NoteId, Note], changed: Iterable[NoteId]) -> set[str]:
-    """Names that came, went, or mean something else now."""
-    names: set[str] = set()
-    for note_id in changed:
-        names |= _names_of(note_id, old.notes.get(note_id)) ^ _names_of(note_id, notes.get(note_id))
-    return names
-
-
-def _file_names(paths: Iterable[str]) -> set[str]:
-    return {_asked_name(path) for path in paths}

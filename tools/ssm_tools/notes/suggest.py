@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from ssm_tools.notes.model import Note
+from ssm_tools.notes.model import Named, Note, slug_of
 from ssm_tools.notes.slug import joined
 
 MAX_MEASURED = 20_000  # pairs of words: about a second
@@ -112,10 +112,10 @@ class Suggester:
                         found[suggestion] = min(rank, found.get(suggestion, rank))
 
 
-def note_names(notes: Iterable[Note]) -> Iterable[tuple[str, str]]:
+def note_names(notes: Iterable[Named]) -> Iterable[tuple[str, str]]:
     """Pairs of (name, alias or title of a note, the note's id) for a `Suggester`."""
     for note in notes:
-        yield note.slug, note.id
+        yield slug_of(note), note.id
         yield note.title, note.id
         for alias in note.aliases:
             yield alias, note.id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ssm_tools.notes.edits import rewrite
@@ -44,10 +44,15 @@ def region(vault: Vault, answer: Found) -> Region | None:
     return Region(target.id, target.body_start, len(target.text))
 
 
-def circular_embeds(vault: Vault, answers: Answers) -> Iterator[tuple[Note, Link, tuple[str, ...]]]:
-    """Embeds that lead back to what they stand in, each with the circle of notes."""
+def circular_embeds(
+    vault: Vault, holders: Iterable[NoteId], answers: Answers
+) -> Iterator[tuple[Note, Link, tuple[str, ...]]]:
+    """Embeds that lead back to what they stand in, each with the circle of notes.
+
+    `holders` are the notes with embeds, in the order in which circles are looked for.
+    """
     inside: dict[NoteId, list[tuple[Link, Region]]] = {}
-    for note in vault.notes.values():
+    for note in map(vault.notes.__getitem__, holders):
         for link, answer in zip(note.links, answers[note.id], strict=True):
             if link.kind is LinkKind.EMBED and isinstance(answer, Found):
                 shown = region(vault, answer)

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ssm_tools.findings import Finding
-from ssm_tools.notes.model import Note, NoteId
+from ssm_tools.notes.model import Named, Note, NoteId, shared_path
 from ssm_tools.notes.names import Names
 from ssm_tools.notes.parse import parse_note
 
@@ -47,26 +47,27 @@ class Vault:
     notes: Mapping[NoteId, Note]
     files: frozenset[str]  # every other file, as posix paths relative to the root
     findings: tuple[Finding, ...] = field(default=(), repr=False)
+    named: Mapping[NoteId, Named] | None = field(default=None, repr=False)  # where notes are costly
 
     @cached_property
     def names(self) -> Names:
         """The names by which notes and files are found."""
-        return Names(self.languages, self.notes, self.files)
+        return Names(self.languages, self.named or self.notes, self.files)
 
     @cached_property
     def _by_permalink(self) -> Mapping[str, dict[str, NoteId]]:
         """Permalink → language → note, of those that one note in a language has."""
         found: dict[str, dict[str, NoteId]] = defaultdict(dict)
         twice: set[str] = set()
-        for note in self.notes.values() if len(self.languages) > 1 else ():
+        for note in (self.named or self.notes).values() if len(self.languages) > 1 else ():
             if note.permalink and note.language:
                 if note.language in found[note.permalink]:
                     twice.add(note.permalink)
                 found[note.permalink][note.language] = note.id
         return {key: notes for key, notes in found.items() if key not in twice}
 
-    def translations(self, note: Note) -> dict[str, Note]:
-        """The note's counterparts in the other languages.
+    def kin(self, note: Named) -> dict[str, NoteId]:
+        """The note's counterparts in the other languages, by language.
 
         They have the same path under their folders, or else the same `permalink` in the front
         matter, where folders and files are named in the language.
@@ -74,19 +75,24 @@ class Vault:
         found = {}
         alike = self._by_permalink.get(note.permalink, {}) if note.permalink else {}
         for language in self.languages if note.language else ():
-            other = self.notes.get(NoteId(f"{language}/{note.key}"))
-            if other is None and language in alike:
-                other = self.notes[alike[language]]
-            if language != note.language and other is not None:
+            other = NoteId(f"{language}/{shared_path(note)}")
+            if other not in self.notes and language in alike:
+                other = alike[language]
+            if language != note.language and other in self.notes:
                 found[language] = other
         return found
 
-    def shared_key(self, note: Note) -> str:
+    def translations(self, note: Note) -> dict[str, Note]:
+        """The note's counterparts in the other languages, read."""
+        return {language: self.notes[other] for language, other in self.kin(note).items()}
+
+    def shared_key(self, note: Named) -> str:
         """What a note and its translations have in common: the path of the first of them."""
         if not note.permalink or not note.language:
-            return note.key
-        kin = {**self.translations(note), note.language: note}
-        return next(kin[language].key for language in self.languages if language in kin)
+            return shared_path(note)
+        kin = {**self.kin(note), note.language: note.id}
+        first = next(language for language in self.languages if language in kin)
+        return kin[first][len(first) + 1 :]
 
 
 def load_vault(root: Path, languages: tuple[str, ...] | None = None) -> Vault:
@@ -112,17 +118,29 @@ def load_vault(root: Path, languages: tuple[str, ...] | None = None) -> Vault:
 
 def read_note(root: Path, note_id: NoteId, languages: tuple[str, ...]) -> Note | Finding:
     """Parse one note of the vault; a file that cannot be read is a finding."""
-    path = root / note_id
+    data = read_bytes(root, note_id)
+    if isinstance(data, Finding):
+        return data
+    return parse_note(data, note_id, language_of(note_id, languages), root / note_id)
+
+
+def language_of(note_id: NoteId, languages: tuple[str, ...]) -> str:
+    """The language folder that a note lies in, the empty string where it lies in none."""
+    first = note_id.partition("/")[0]
+    return first if first in languages else ""
+
+
+def read_bytes(root: Path, note_id: NoteId) -> bytes | Finding:
+    """Read one note's file; one that cannot be read, or is too large, is a finding."""
     try:
-        with open(path, "rb") as file:
+        with open(root / note_id, "rb") as file:
             data = file.read(MAX_NOTE_BYTES + 1)
     except OSError as error:
         return Finding(note_id, 1, 1, "F004", f"cannot be read: {error.strerror or error}")
     if len(data) > MAX_NOTE_BYTES:
         message = f"a note of more than {MAX_NOTE_BYTES // 2**20} MiB is not read"
         return Finding(note_id, 1, 1, "F005", message, "split the note")
-    first = note_id.partition("/")[0]
-    return parse_note(data, note_id, first if first in languages else "", path)
+    return data
 
 
 def list_vault(root: Path, languages: tuple[str, ...] | None) -> Listing:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-
-import networkx as nx
+from collections.abc import Iterator, Mapping
 
 from ssm_tools.findings import Finding
 from ssm_tools.notes.codes import CODES
 from ssm_tools.notes.graph import Answers
-from ssm_tools.notes.model import Link, Note
+from ssm_tools.notes.model import Link, Note, NoteId, slug_of
 from ssm_tools.notes.names import FOLDER_NOTES
-from ssm_tools.notes.resolution import Found, Tier
 from ssm_tools.notes.slug import caseless
+from ssm_tools.notes.trace import Trace
 from ssm_tools.notes.transclusion import circular_embeds
 from ssm_tools.notes.vault import Vault
 
 
-def vault_findings(vault: Vault, answers: Answers) -> Iterator[Finding]:
-    """Findings of the vault as a whole, those of single notes and of their translations aside."""
+def vault_findings(
+    vault: Vault, traces: Mapping[NoteId, Trace], answers: Answers
+) -> Iterator[Finding]:
+    """Findings of the vault as a whole, those of single notes and of their translations aside.
+
+    Of `answers` only those of notes that embed others are looked at.
+    """
     yield from _colliding_names(vault)
-    yield from _aliases(vault, answers)
-    yield from _reach(vault, answers)
-    yield from _required_in_circles(vault, answers)
-    for note, link, circle in circular_embeds(vault, answers):
+    yield from _aliases(traces)
+    yield from _reach(traces)
+    yield from _required_in_circles(traces)
+    holders = [note_id for note_id, trace in traces.items() if trace.embeds]
+    for note, link, circle in circular_embeds(vault, holders, answers):
         yield at_link(note, link, "L014", f"embeds itself: {' → '.join(circle)}")
 
 
@@ -33,63 +37,62 @@ def _colliding_names(vault: Vault) -> Iterator[Finding]:
     for path in (*vault.notes, *vault.files):
         alike[caseless(path)].append(path)
     for paths in alike.values():
-        for path in sorted(paths)[1:]:
+        for path in sorted(paths)[1:] if len(paths) > 1 else ():
             message = f"differs from {min(paths)} only in case or Unicode form"
             yield Finding(path, 1, 1, "F007", message, severity=CODES["F007"].severity)
 
 
-def _aliases(vault: Vault, answers: Answers) -> Iterator[Finding]:
-    used: set[tuple[str, str]] = set()
-    aliased = {note.id for note in vault.notes.values() if note.aliases}
-    for note in vault.notes.values():
-        for link, answer in zip(note.links, answers[note.id], strict=True):
-            if isinstance(answer, Found) and answer.target in aliased:
-                for written in (link.text, link.path if answer.tier is Tier.ALIAS else None):
-                    if written:
-                        used.add((answer.target, caseless(written)))
-    owners: dict[tuple[str, str], Note] = {}
-    for note in vault.notes.values():
-        for alias in note.aliases:
+def _aliases(traces: Mapping[NoteId, Trace]) -> Iterator[Finding]:
+    aliased = [trace for trace in traces.values() if trace.aliases]
+    used = {call for trace in traces.values() for call in trace.called} if aliased else set()
+    owners: dict[tuple[str, str], Trace] = {}
+    for trace in aliased:
+        for alias in trace.aliases:
             key = caseless(alias)
-            owner = owners.setdefault((note.language, key), note)
-            if owner is not note:
-                yield at(note, 1, 1, "F010", f"alias {alias!r} is claimed by {owner.id} as well")
-            elif (note.id, key) not in used and caseless(note.slug) != key:
-                yield at(note, 1, 1, "F008", f"nothing uses the alias {alias!r}")
+            owner = owners.setdefault((trace.language, key), trace)
+            if owner is not trace:
+                message = f"alias {alias!r} is claimed by {owner.id} as well"
+                yield at(trace.id, "F010", message)
+            elif (trace.id, key) not in used and caseless(slug_of(trace)) != key:
+                yield at(trace.id, "F008", f"nothing uses the alias {alias!r}")
 
 
-def _reach(vault: Vault, answers: Answers) -> Iterator[Finding]:
+def _reach(traces: Mapping[NoteId, Trace]) -> Iterator[Finding]:
     linked: set[str] = set()
-    for note in vault.notes.values():
-        targets = {a.target for a in answers[note.id] if isinstance(a, Found)} - {note.id}
-        linked |= targets
-        if not targets:
-            yield at(note, 1, 1, "G002", "links to no other note")
-    for note in vault.notes.values():
-        if note.id not in linked and note.id.rpartition("/")[2] not in FOLDER_NOTES:
-            yield at(note, 1, 1, "G001", "no note links here")
+    for trace in traces.values():
+        others = [target for target in trace.found if target != trace.id]
+        linked.update(others)
+        if not others:
+            yield at(trace.id, "G002", "links to no other note")
+    for note_id in traces:
+        if note_id not in linked and note_id.rpartition("/")[2] not in FOLDER_NOTES:
+            yield at(note_id, "G001", "no note links here")
 
 
-def _required_in_circles(vault: Vault, answers: Answers) -> Iterator[Finding]:
-    graph = nx.DiGraph()
-    places: dict[tuple[str, str], tuple[Note, Link]] = {}
-    for note in vault.notes.values():
-        for link, answer in zip(note.links, answers[note.id], strict=True):
-            if link.relation == "requires" and isinstance(answer, Found):
-                graph.add_edge(note.id, answer.target)
-                places.setdefault((note.id, answer.target), (note, link))
+def _required_in_circles(traces: Mapping[NoteId, Trace]) -> Iterator[Finding]:
+    places: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for trace in traces.values():
+        for target, *place in trace.requires:
+            places.setdefault((trace.id, target), (place[0], place[1], place[2]))
+    if not places:
+        return
+    import networkx as nx
+
+    graph = nx.DiGraph(list(places))
     for knot in nx.strongly_connected_components(graph):
         edges = sorted(edge for edge in graph.subgraph(knot).edges)
         if edges:
             circle = nx.find_cycle(graph.subgraph(knot), edges[0][0])
             names = " → ".join([edge[0] for edge in circle] + [circle[-1][1]])
-            note, link = places[circle[-1][0], circle[-1][1]]
-            yield at_link(note, link, "G003", f"prerequisites in a circle: {names}")
+            line, column, length = places[circle[-1][0], circle[-1][1]]
+            message = f"prerequisites in a circle: {names}"
+            severity, end = CODES["G003"].severity, column + length
+            yield Finding(circle[-1][0], line, column, "G003", message, "", severity, end)
 
 
-def at(note: Note, line: int, column: int, code: str, message: str, hint: str = "") -> Finding:
-    """A finding of the severity that its code has."""
-    return Finding(note.id, line, column, code, message, hint, CODES[code].severity)
+def at(note_id: NoteId, code: str, message: str) -> Finding:
+    """A finding about a note as a whole, of the severity that its code has."""
+    return Finding(note_id, 1, 1, code, message, severity=CODES[code].severity)
 
 
 def at_link(note: Note, link: Link, code: str, message: str, hint: str = "") -> Finding:
