@@ -22,6 +22,7 @@ from ssm_ref.layouts.mamba import STATE_SPACES, TRANSFORMERS_MAMBA, TRANSFORMERS
 from ssm_ref.layouts.mamba3 import MAMBA3
 from ssm_ref.layouts.nemotron_h import NEMOTRON_H
 from ssm_ref.layouts.rwkv import RWKV
+from ssm_ref.layouts.vision import AUDIO_MAMBA, VIM
 
 LAYOUTS: tuple[Layout, ...] = (
     TRANSFORMERS_MAMBA,
@@ -33,6 +34,8 @@ LAYOUTS: tuple[Layout, ...] = (
     RWKV,
     STATE_SPACES,
     MAMBA3,
+    VIM,
+    AUDIO_MAMBA,
 )
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -97,10 +100,12 @@ def to_stored(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
     parameters = dict(model.named_parameters())
     stored = {}
     for name, place in layout.places(model).items():
-        parts = [parameters[part].detach() for part in place.parts]
-        if place.row is not None:
-            parts = [part[place.row] for part in parts]
-        stored[name] = torch.cat(parts).reshape(place.shape).contiguous().clone()
+        chosen = zip(place.parts, place.chosen, strict=True)
+        parts = [parameters[part].detach()[rows] for part, rows in chosen]
+        tensor = torch.cat(parts).reshape(place.shape)
+        if place.order is not None:
+            tensor = tensor[:, list(place.order)]
+        stored[name] = tensor.contiguous().clone()
     return stored
 
 
@@ -211,16 +216,19 @@ def _gather(
     loaded: dict[str, Tensor] = {}
     for name, tensor in _read(folder, files, set(places)).items():
         place = places[name]
-        shapes = [parameters[part].shape[place.row is not None :] for part in place.parts]
+        if place.order is not None:
+            tensor = tensor[:, torch.tensor(place.order).argsort()]
+        chosen = list(zip(place.parts, place.chosen, strict=True))
+        shapes = [parameters[part][taken].shape for part, taken in chosen]
         rows = tensor.reshape(sum(shape[0] for shape in shapes), *shapes[0][1:])
         pieces = rows.split([shape[0] for shape in shapes])
-        for part, piece in zip(place.parts, pieces, strict=True):
+        for (part, taken), piece in zip(chosen, pieces, strict=True):
             piece = _cast(part, piece, dtype)
-            if place.row is None:
+            if taken == slice(None):
                 loaded[part] = piece
             else:
                 stack = loaded.setdefault(part, piece.new_empty(parameters[part].shape))
-                stack[place.row] = piece
+                stack[taken] = piece
     return loaded
 
 

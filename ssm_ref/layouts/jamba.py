@@ -33,7 +33,7 @@ OUTER = {
 
 
 def _build(config: Mapping[str, Any]) -> nn.Module:
-    require(config, {"hidden_act": "silu", "sliding_window": None, "mamba_proj_bias": False})
+    require(config, {"hidden_act": "silu", "sliding_window": None})
     d_model = entry(config, "hidden_size")
     norm_eps = config.get("rms_norm_eps", 1e-6)
     periods = (8, 4, 2, 1)
@@ -55,6 +55,7 @@ def _build(config: Mapping[str, Any]) -> nn.Module:
                 expand=config.get("mamba_expand", 2),
                 dt_rank=config.get("mamba_dt_rank", "auto"),
                 conv_bias=config.get("mamba_conv_bias", True),
+                bias=config.get("mamba_proj_bias", False),
                 ssm_norm="learned",
                 ssm_norm_eps=norm_eps,
             ),
@@ -88,7 +89,7 @@ def _describe(model: nn.Module) -> dict[str, Any]:
         "mamba_expand": cfg.mamba.expand,
         "mamba_dt_rank": cfg.mamba.rank,
         "mamba_conv_bias": cfg.mamba.conv_bias,
-        "mamba_proj_bias": False,
+        "mamba_proj_bias": cfg.mamba.bias,
         "num_experts": cfg.n_experts,
         "num_experts_per_tok": cfg.top_k,
         "rms_norm_eps": cfg.norm_eps,
@@ -103,7 +104,8 @@ def _storable(model: nn.Module) -> bool:
         return False
     attention, mamba = model.jamba_cfg.attention, model.jamba_cfg.mamba
     plain = attention.rope_base is None and attention.window is None
-    return plain and mamba.ssm_norm == "learned" and not mamba.bias
+    one_eps = mamba.ssm_norm_eps == model.jamba_cfg.norm_eps
+    return plain and mamba.ssm_norm == "learned" and one_eps
 
 
 def _places(model: nn.Module) -> dict[str, Place]:

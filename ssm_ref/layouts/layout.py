@@ -11,12 +11,23 @@ from torch import nn
 class Place:
     """Where one stored tensor lives: the `parts` stacked along the first axis, seen as `shape`.
 
-    With `row` it is that entry of a parameter that stacks several stored tensors (experts).
+    With `row` it is that entry of a parameter that stacks several stored tensors (experts). With
+    `rows` part i is those rows of its parameter alone: what one side keeps together and the other
+    apart, or in another order. With `order` the file's columns (second axis) are these of ours.
     """
 
     parts: tuple[str, ...]
     shape: tuple[int, ...]
     row: int | None = None
+    rows: tuple[slice, ...] | None = None
+    order: tuple[int, ...] | None = None
+
+    @property
+    def chosen(self) -> tuple[int | slice, ...]:
+        """What is taken of each part: everything, one entry, or some rows."""
+        if self.rows is not None:
+            return self.rows
+        return tuple(slice(None) if self.row is None else self.row for _ in self.parts)
 
 
 @dataclass(frozen=True, slots=True)

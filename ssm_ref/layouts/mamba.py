@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import nn
 
@@ -11,7 +11,43 @@ from ssm_ref.layouts.layout import Layout, Place, entry, renamed, require
 from ssm_ref.selective.mamba import MambaConfig, MambaLanguageModel
 from ssm_ref.selective.mamba2 import Mamba2Config, Mamba2LanguageModel
 
-ONLY = {"hidden_act": "silu"}
+ONLY = {"hidden_act": "silu", "rms_norm": True}
+AUTHORS_NORM_EPS = 1e-5  # no entry of their config.json says so
+# Entries of the authors' ssm_cfg: ours by theirs, what changes cost or start alone, and what we
+# have one value for.
+AUTHORS = {
+    "d_state": "d_state",
+    "d_conv": "d_conv",
+    "expand": "expand",
+    "conv_bias": "conv_bias",
+    "bias": "bias",
+    "dt_min": "dt_min",
+    "dt_max": "dt_max",
+    "dt_init_floor": "dt_floor",
+}
+AUTHORS_MAMBA = AUTHORS | {"dt_rank": "dt_rank"}
+AUTHORS_MAMBA2 = AUTHORS | {
+    "headdim": "d_head",
+    "ngroups": "n_groups",
+    "dt_limit": "dt_limit",
+    "A_init_range": "A_range",
+}
+AUTHORS_COST = (
+    "chunk_size",
+    "use_fast_path",
+    "use_mem_eff_path",
+    "dt_init",
+    "dt_scale",
+    "conv_init",
+)
+AUTHORS_ONLY = {
+    "d_ssm": None,
+    "D_has_hdim": False,
+    "rmsnorm": True,
+    "norm_before_gate": False,
+    "activation": "swish",
+    "process_group": None,
+}
 TRANSFORMERS_ALIAS = {"lm_head.weight": "backbone.embeddings.weight"}
 AUTHORS_ALIAS = {"lm_head.weight": "backbone.embedding.weight"}
 
@@ -87,6 +123,8 @@ def _expand(config: Mapping[str, Any], d_model: int) -> int:
             f"config.json: intermediate_size must be expand · hidden_size = {expand * d_model}; "
             f"got {config['intermediate_size']}"
         )
+    if expand != int(expand):
+        raise ValueError(f"config.json: expand must be a whole number; got {expand}")
     return int(expand)
 
 
@@ -115,13 +153,14 @@ def _configs(model: nn.Module, kind: type[nn.Module]) -> tuple[LanguageModelConf
 def _build_mamba2(config: Mapping[str, Any]) -> nn.Module:
     shell = _shell(config, tied_by_default=False)
     d_head = entry(config, "head_dim")
-    require(config, ONLY | {"num_heads": config.get("expand", 2) * shell.d_model // d_head})
+    expand = _expand(config, shell.d_model)
+    require(config, ONLY | {"num_heads": expand * shell.d_model // d_head})
     low, high = config.get("time_step_limit", (0.0, math.inf))
     block = Mamba2Config(
         d_model=shell.d_model,
         d_state=entry(config, "state_size"),
         d_conv=config.get("conv_kernel", 4),
-        expand=int(config.get("expand", 2)),
+        expand=expand,
         d_head=d_head,
         n_groups=entry(config, "n_groups"),
         dt_limit=(_number(low), _number(high)),
@@ -168,18 +207,21 @@ def _build_authors(config: Mapping[str, Any]) -> nn.Module:
     options = dict(config.get("ssm_cfg") or {})
     kind = options.pop("layer", "Mamba1")
     if kind == "Mamba1":
-        return MambaLanguageModel(shell, _options(MambaConfig, shell.d_model, options, {}))
-    names = {"headdim": "d_head", "ngroups": "n_groups"}
-    options.pop("chunk_size", None)  # it changes the cost and never the answer
-    return Mamba2LanguageModel(shell, _options(Mamba2Config, shell.d_model, options, names))
+        return MambaLanguageModel(
+            shell, _options(MambaConfig, shell.d_model, options, AUTHORS_MAMBA)
+        )
+    return Mamba2LanguageModel(
+        shell, _options(Mamba2Config, shell.d_model, options, AUTHORS_MAMBA2)
+    )
 
 
 def _options(kind: Any, d_model: int, options: dict[str, Any], names: dict[str, str]) -> Any:
     """A block's config from `ssm_cfg`; an option we do not know is an error, not ignored."""
-    given = {names.get(name, name): value for name, value in options.items()}
-    known = {"d_state", "d_conv", "expand", "dt_rank", "conv_bias", "bias", "d_head", "n_groups"}
-    if unknown := given.keys() - (known & set(kind.__dataclass_fields__)):
+    require(options, AUTHORS_ONLY)
+    if unknown := options.keys() - {*names, *AUTHORS_ONLY, *AUTHORS_COST}:
         raise ValueError(f"config.json: ssm_cfg has unsupported options {sorted(unknown)}")
+    given = {ours: options[theirs] for theirs, ours in names.items() if theirs in options}
+    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     return kind(d_model=d_model, **given)
 
 
@@ -188,6 +230,8 @@ def _describe_authors(model: nn.Module) -> dict[str, Any]:
     options = {"d_state": block.d_state, "d_conv": block.d_conv, "expand": block.expand}
     if isinstance(block, Mamba2Config):
         options |= {"layer": "Mamba2", "headdim": block.d_head, "ngroups": block.n_groups}
+        if block.dt_limit != (0.0, math.inf):
+            options["dt_limit"] = list(block.dt_limit)
     else:
         options |= {"layer": "Mamba1", "dt_rank": block.rank}
     return {
@@ -213,8 +257,15 @@ def _is_authors(config: Mapping[str, Any]) -> bool:
 
 def _storable_by_authors(model: nn.Module) -> bool:
     if isinstance(model, MambaLanguageModel):
-        return model.block_cfg.ssm_norm == "none"
-    return isinstance(model, Mamba2LanguageModel)
+        return model.block_cfg.ssm_norm == "none" and model.cfg.norm_eps == AUTHORS_NORM_EPS
+    return _one_eps(model) and model.cfg.norm_eps == AUTHORS_NORM_EPS
+
+
+def _one_eps(model: nn.Module) -> TypeGuard[Mamba2LanguageModel]:
+    """Whether a Mamba-2 has one ε in all of its norms: no layout holds two."""
+    return isinstance(model, Mamba2LanguageModel) and (
+        model.block_cfg.norm_eps == model.cfg.norm_eps
+    )
 
 
 TRANSFORMERS_MAMBA = Layout(
@@ -233,7 +284,7 @@ TRANSFORMERS_MAMBA2 = Layout(
     name="transformers mamba2",
     recognises=lambda config: config.get("model_type") == "mamba2",
     build=_build_mamba2,
-    describes=lambda model: isinstance(model, Mamba2LanguageModel),
+    describes=_one_eps,
     describe=_describe_mamba2,
     places=lambda model: places(model, "embeddings"),
     aliases=TRANSFORMERS_ALIAS,

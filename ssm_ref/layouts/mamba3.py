@@ -10,6 +10,7 @@ from ssm_ref.layouts.layout import Layout, Place, entry, require
 from ssm_ref.selective.mamba3 import Mamba3Config, Mamba3LanguageModel
 
 MLP_MULTIPLE = 128  # the authors round the hidden width up to this
+NORM_EPS = 1e-5
 OUTER = {
     "embedding.weight": "backbone.embedding.weight",
     "norm.weight": "backbone.norm_f.weight",
@@ -38,7 +39,9 @@ def _block(d_model: int, given: Mapping[str, Any]) -> Mamba3Config:
     options = {k: v for k, v in given.items() if k not in ("layer", *COST_ONLY)}
     rank = options.pop("mimo_rank", 4)
     rank = rank if options.pop("is_mimo", False) else None
-    if unknown := options.keys() - {*NAMES, *PLAIN}:
+    if "dt_init_floor" in options:
+        options["dt_floor"] = options.pop("dt_init_floor")
+    if unknown := options.keys() - {*NAMES, *PLAIN, "dt_floor"}:
         raise ValueError(f"config.json: ssm_cfg has unsupported options {sorted(unknown)}")
     known = {NAMES.get(name, name): value for name, value in options.items()}
     return Mamba3Config(d_model=d_model, mimo_rank=rank, **known)
@@ -70,7 +73,8 @@ def _describe(model: nn.Module) -> dict[str, Any]:
 def _storable(model: nn.Module) -> bool:
     if not isinstance(model, Mamba3LanguageModel):
         return False
-    return model.d_ff % MLP_MULTIPLE == 0 and model.block_cfg.A_activation == "heavy_tail"
+    as_published = model.block_cfg.A_activation == "heavy_tail" and model.cfg.norm_eps == NORM_EPS
+    return model.d_ff % MLP_MULTIPLE == 0 and as_published
 
 
 def _places(model: nn.Module) -> dict[str, Place]:

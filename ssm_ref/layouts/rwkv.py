@@ -20,7 +20,12 @@ OUTER = {
 
 def _build(config: Mapping[str, Any]) -> nn.Module:
     d_model = entry(config, "hidden_size")
-    require(config, {"tie_word_embeddings": False, "attention_hidden_size": d_model})
+    require(config, {"tie_word_embeddings": False})
+    if config.get("attention_hidden_size") not in (None, d_model):
+        raise ValueError(
+            f"config.json: attention_hidden_size must be hidden_size = {d_model}; "
+            f"got {config['attention_hidden_size']}"
+        )
     return RWKV4(
         RWKV4Config(
             vocab_size=entry(config, "vocab_size"),
