@@ -2,7 +2,7 @@
 
 Load it by `-p ssm_tools.pytest_plugin`. A run of some of the tests adds to what is known about
 the same sources; an edit to any of them begins anew. Only a run of all of `tests` can tell that a
-test did not run.
+test did not run, and it fails when the snippets that ran are not those that the project declares.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pytest
 from ssm_tools.concepts.report import PATH, read_report
 from ssm_tools.concepts.sources import source_hash
 
+SNIPPETS = "tests/snippets/test_snippets.py"
 WORST = ("passed", "xpassed", "xfailed", "skipped", "failed")
 
 
@@ -30,6 +31,7 @@ class OutcomeKeeper:
     before: str
     whole: bool
     tests: dict[str, dict[str, object]] = field(default_factory=dict)
+    unequal: frozenset[str] = frozenset()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the worst phase of a test and the time of all."""
@@ -40,10 +42,34 @@ class OutcomeKeeper:
         known["outcome"] = max(str(known["outcome"]), outcome, key=WORST.index)
         known["seconds"] = round(float(str(known["seconds"])) + report.duration, 3)
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the report, unless the sources changed while the tests ran."""
         if not self.tests or source_hash(self.root) != self.before:
             return
+        if self.whole and session.exitstatus == pytest.ExitCode.OK:
+            self.unequal = self._unequal_snippets()
+            if self.unequal:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        self._write()
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Name the snippets that were declared and did not run, or ran undeclared."""
+        for name in sorted(self.unequal):
+            terminalreporter.write_line(f"S019 declared and run are not the same: snippet {name}")
+
+    def _unequal_snippets(self) -> frozenset[str]:
+        if not (self.root / SNIPPETS).is_file():
+            return frozenset()
+        from ssm_tools.run import declared
+
+        ran = {
+            name.partition("::")[2]
+            for name, test in self.tests.items()
+            if name.startswith(f"{SNIPPETS}::") and test["outcome"] == "passed"
+        }
+        return frozenset(ran ^ {snippet.id for snippet in declared(self.root)})
+
+    def _write(self) -> None:
         last = read_report(self.root)
         known: Mapping[str, object] = {}
         whole = self.whole

@@ -10,6 +10,7 @@ import pytest
 
 from ssm_tools.concepts import (
     check_project,
+    check_release,
     claims,
     equation_lines,
     load_concepts,
@@ -17,6 +18,10 @@ from ssm_tools.concepts import (
     locate_test,
     source_hash,
 )
+from ssm_tools.concepts.rows import operator_hash
+from ssm_tools.run import Result, Store
+from ssm_tools.run.recorded import record
+from ssm_tools.run.snippets import parse_file
 
 MakeProject = Callable[[Mapping[str, str]], Path]
 
@@ -200,6 +205,51 @@ def test_tests_of_this_tree(
     assert [entry.state for entry in claims(root)] == [state, "cited"]
     (root / "ssm_ref" / "__init__.py").write_text("# edited\n")
     assert [entry.state for entry in claims(root)] == ["open", "cited"]
+
+
+def test_rows_of_other_sources_are_stale(make_project: MakeProject) -> None:
+    resting = GOOD.replace('paper: "gu2023mamba, Table 1"', "measurement: conv")
+    root = make_project(FILES | {"docs/concepts/mamba.yml": resting})
+    rows = root / "kernels/results/conv.jsonl"
+    fresh = {"impl": "ssm_kernels", "ms": 1.0, "source_hash": operator_hash(root, "conv")}
+    peer = {"impl": "peer", "ms": 2.0, "source_hash": "of the peer"}
+    for newest, state, codes in (
+        (fresh, "held", []),
+        (fresh | {"source_hash": "older"}, "stale", ["C022", "C022"]),
+    ):
+        rows.write_text("".join(f"{json.dumps(row)}\n" for row in (newest, peer)))
+        assert [entry.state for entry in claims(root)] == ["open", state]
+        found_here = [one for one in check_project(root) if one.code == "C022"]
+        assert [one.code for one in found_here] == codes
+        assert {(one.line, one.severity) for one in found_here} <= {(11, "hint"), (14, "hint")}
+        released = list(check_release(root))
+        assert [(one.code, one.severity) for one in released] == [(c, "error") for c in codes]
+    rows.unlink()
+    assert [entry.state for entry in claims(root)] == ["open", "open"]
+
+
+def test_claims_on_gpu_snippets_rest_on_what_was_recorded(make_project: MakeProject) -> None:
+    resting = GOOD.replace('paper: "gu2023mamba, Table 1"', "snippet: block")
+    text = "# snippet: device=cuda\nprint(1)\n"
+    root = make_project(
+        FILES | {"docs/concepts/mamba.yml": resting, "docs/snippets/mamba/block.py": text}
+    )
+    path = root / "docs/snippets/mamba/block.py"
+    snippet = parse_file(path, "docs/snippets/mamba/block.py", "mamba/block")
+    result = Result("mamba/block", (), 1.0)
+
+    def state() -> str:
+        return claims(root)[1].state
+
+    assert state() == "open"
+    Store(root).write(snippet, result)
+    assert state() == "open", "the interpreter's run is no recording"
+    record(root, snippet, result, commit="c0ffee")
+    assert state() == "held"
+    path.write_text(text + "print(2)\n")
+    snippet = parse_file(path, "docs/snippets/mamba/block.py", "mamba/block")
+    Store(root).write(snippet, result)
+    assert state() == "stale"
 
 
 def test_names_know_their_place(make_project: MakeProject) -> None:

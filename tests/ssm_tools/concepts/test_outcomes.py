@@ -92,3 +92,45 @@ def test_only_a_whole_run_can_tell_what_did_not_run(make_project: MakeProject) -
         report = current_report(root)
         assert report is not None
         assert report.whole is whole
+
+
+ITEMS = """
+import pytest
+
+
+class Item(pytest.Item):
+    def runtest(self):
+        pass
+
+
+class Module(pytest.Module):
+    def collect(self):
+        for name in ("page/a", "page/c"):
+            yield Item.from_parent(self, name=name)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return Module.from_parent(parent, path=module_path)
+"""
+
+
+def test_a_whole_run_fails_unless_it_ran_what_is_declared(make_project: MakeProject) -> None:
+    root = make_project(
+        {
+            "docs/snippets/page/a.py": "x = 1\n",
+            "docs/snippets/page/b.py": "x = 1\n",
+            "tests/snippets/conftest.py": ITEMS,
+            "tests/snippets/test_snippets.py": "",
+            "tests/test_a.py": "def test_a(): pass\n",
+        }
+    )
+    plain = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(root)]
+    plain += ["-p", "ssm_tools.pytest_plugin"]
+    part = subprocess.run([*plain, "tests/snippets"], cwd=root, check=False, capture_output=True)
+    assert part.returncode == 0, "a part of the tests can say nothing"
+    done = subprocess.run([*plain, "tests"], cwd=root, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    said = [line for line in done.stdout.splitlines() if line.startswith("S019")]
+    assert [line.rpartition(" ")[2] for line in said] == ["page/b", "page/c"]
+    (root / "docs/snippets/page/b.py").rename(root / "docs/snippets/page/c.py")
+    assert subprocess.run([*plain, "tests"], cwd=root, check=False).returncode == 0

@@ -15,6 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the site goes (site)")
     parser.add_argument("--language", default="", help="the site's words in a vault of one folder")
     parser.add_argument("--root", type=Path, default=Path(), help="the project; default: here")
+    parser.add_argument("--release", action="store_true", help="stop on stale GPU results, too")
     parser.add_argument(
         "--draft", action="store_true", help="build in spite of findings, which are printed"
     )
@@ -22,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build and say what was built."""
+    from ssm_tools.concepts import check_release
     from ssm_tools.site.build import GeneratorError, build_site
     from ssm_tools.site.config import SiteConfig
 
@@ -29,6 +31,11 @@ def run(args: argparse.Namespace) -> int:
         config = SiteConfig.for_vault(args.vault, args.out or Path("site"), args.language)
     else:
         config = SiteConfig.for_project(args.root.resolve(), args.out, strict=not args.draft)
+    if args.release and not args.vault and (stale := list(check_release(config.root))):
+        for finding in stale:
+            print(finding)
+        print("ssm-notes: stale GPU results, the site is not built", file=sys.stderr)
+        return 1
     try:
         result = build_site(config)
     except NotADirectoryError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ssm_tools.findings import Finding
     from ssm_tools.run import Outcome
 
 HELP = "run the snippets that are not fresh, and keep what they show"
@@ -25,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run")
     parser.add_argument("--record", action="store_true", help="keep what the GPU shows, to commit")
     parser.add_argument("--commit", default="", help="commit of the tree, where git is absent")
-    parser.add_argument("--release", action="store_true", help="fail on stale GPU recordings")
+    parser.add_argument("--release", action="store_true", help="fail on stale GPU results")
     parser.add_argument("--root", type=Path, default=Path(), help="the project; default: here")
 
 
@@ -34,8 +35,6 @@ def run(args: argparse.Namespace) -> int:
     from ssm_tools.run import (
         NoSuchSnippetError,
         Settings,
-        check_recorded,
-        declared,
         run_snippets,
         update_expectations,
     )
@@ -56,9 +55,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"rewrote {len(changed)} expectation(s) in {path}; run again to check")
     if args.record:
         _record(root, outcomes, args.commit)
-    stale = list(check_recorded(root, declared(root))) if args.release else []
-    for finding in stale:
-        print(finding)
+    stale = _stale(root) if args.release else []
     if args.slowest:
         _slowest(outcomes, args.slowest)
     cached = sum(outcome.cached for outcome in outcomes)
@@ -67,6 +64,15 @@ def run(args: argparse.Namespace) -> int:
         f"{cached} fresh, {len(failures)} failed ({time.perf_counter() - start:.1f} s)"
     )
     return 1 if failures or stale else 0
+
+
+def _stale(root: Path) -> list[Finding]:
+    from ssm_tools.concepts import check_release
+
+    findings = list(check_release(root))
+    for finding in findings:
+        print(finding)
+    return findings
 
 
 def _report(outcome: Outcome) -> None:

@@ -8,6 +8,7 @@ from ssm_tools.concepts.equations import equation_lines
 from ssm_tools.concepts.load import FOLDER, load_concepts
 from ssm_tools.concepts.model import LANGUAGES, Claim, Concept, Kernel, Tie
 from ssm_tools.concepts.papers import Paper, load_papers
+from ssm_tools.concepts.release import check_release
 from ssm_tools.concepts.report import TestReport, TieState, current_report, read_report
 from ssm_tools.concepts.sources import source_hash
 from ssm_tools.concepts.symbols import SymbolPlace, locate_symbol, public_symbols
@@ -40,6 +41,7 @@ __all__ = [
     "Tie",
     "TieState",
     "check_project",
+    "check_release",
     "claims",
     "current_report",
     "equation_lines",

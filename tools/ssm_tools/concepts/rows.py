@@ -1,11 +1,34 @@
-"""Where the measured rows of an operator lie."""
+"""The measured rows of an operator: where they lie, and whether its sources are still those."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
+
+OURS = "ssm_kernels"
+DIGITS = 16  # of the hash, as the benchmarks write them
 
 
 def rows_path(root: Path, measurement: str) -> Path:
     """Return the file of an operator's measured rows: `op`, or `op` and which of its rows."""
     operator = measurement.partition(" ")[0].partition("#")[0].partition("/")[0]
     return root / "kernels" / "results" / f"{operator}.jsonl"
+
+
+def operator_hash(root: Path, operator: str) -> str:
+    """Return SHA-256 over the names and bytes of its Python files, as rows record it."""
+    digest = hashlib.sha256()
+    for path in sorted((root / "kernels" / "ssm_kernels" / operator).glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:DIGITS]
+
+
+def rows_are_stale(root: Path, measurement: str) -> bool:
+    """Whether the newest row of our kernel was measured on other sources; False without rows."""
+    path = rows_path(root, measurement)
+    if not path.is_file():
+        return False
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line)
+    ours = [row for row in rows if row.get("impl") == OURS and row.get("source_hash")]
+    return bool(ours) and ours[-1]["source_hash"] != operator_hash(root, path.stem)

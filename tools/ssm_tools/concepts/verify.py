@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from ssm_tools.concepts.marks import check_notes
 from ssm_tools.concepts.model import LANGUAGES, Concept, Tie
 from ssm_tools.concepts.papers import load_papers
 from ssm_tools.concepts.report import TestReport, current_report
-from ssm_tools.concepts.rows import rows_path
+from ssm_tools.concepts.rows import rows_are_stale, rows_path
 from ssm_tools.concepts.symbols import locate_symbol
 from ssm_tools.concepts.test_ids import locate_test
-from ssm_tools.findings import Finding
+from ssm_tools.findings import Finding, Severity
 from ssm_tools.notes import Vault
 from ssm_tools.run import declared
 
@@ -119,6 +119,18 @@ def _measured(known: Known, concept: Concept) -> Iterator[Finding]:
         if not rows_path(known.root, tie).is_file():
             path = rows_path(known.root, tie).relative_to(known.root).as_posix()
             yield _at(concept, tie, "C019", f"there are no measured rows {path}")
+    yield from stale_measurements(known.root, concept)
+
+
+def stale_measurements(root: Path, concept: Concept) -> Iterator[Finding]:
+    """Yield a hint for each tie to rows that were measured on other sources: pages mark them."""
+    evidence = (claim.evidence for claim in concept.claims if claim.kind == "measurement")
+    for tie in (*concept.measurements, *evidence):
+        if rows_are_stale(root, tie):
+            message = f"the rows of {tie} were measured on other sources than those of this tree"
+            hint = f"on a GPU: python -m ssm_kernels.bench {tie}"
+            finding = _at(concept, tie, "C022", message, hint)
+            yield replace(finding, severity=Severity.HINT)
 
 
 def _requires(known: Known, concept: Concept) -> Iterator[Finding]:

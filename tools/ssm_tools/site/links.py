@@ -167,8 +167,18 @@ def short_reference(authors: tuple[str, ...], year: int, language: str) -> str:
 
 def claim_state(state: str, language: str) -> str:
     """Return what the state of a claim is called."""
-    russian = {"held": "подтверждено", "cited": "по публикации", "failed": "опровергнуто"}
-    english = {"held": "held", "cited": "from a publication", "failed": "failed"}
+    russian = {
+        "held": "подтверждено",
+        "cited": "по публикации",
+        "stale": "устарело: код с тех пор изменился",
+        "failed": "опровергнуто",
+    }
+    english = {
+        "held": "held",
+        "cited": "from a publication",
+        "stale": "stale: the code has moved on",
+        "failed": "failed",
+    }
     if language == "ru":
         return russian.get(state, "ждёт проверки")
     return english.get(state, "open")
