@@ -23,8 +23,10 @@ from ssm_ref.linear_attention.gla import GatedLinearAttention
 from ssm_ref.linear_attention.hgrn2 import HGRN2
 from ssm_ref.linear_attention.kda import KDAConfig, KimiDeltaAttention
 from ssm_ref.linear_attention.linear_attention import LinearAttention
+from ssm_ref.linear_attention.mlstm import MLSTM, MLSTMConfig
 from ssm_ref.linear_attention.retnet import RetNet
 from ssm_ref.linear_attention.rwkv4 import TimeMix
+from ssm_ref.linear_attention.rwkv6 import RWKV6ChannelMix, RWKV6Config, RWKV6TimeMix
 from ssm_ref.recurrent.gru import GRU
 from ssm_ref.recurrent.lstm import LSTM
 from ssm_ref.recurrent.rnn import RNN
@@ -87,10 +89,12 @@ def standard_parts(sizes: Sizes) -> dict[str, Part]:
 def matrix_parts(sizes: Sizes) -> dict[str, Part]:
     """Mixers with a matrix for a state.
 
-    A linear attention, T RetNet, g GLA, H HGRN2, d DeltaNet, D Gated DeltaNet, K KDA.
+    A linear attention, T RetNet, g GLA, H HGRN2, d DeltaNet, D Gated DeltaNet, K KDA,
+    6 and c RWKV-6's mixers of tokens and of channels, X mLSTM.
     """
     d, p = sizes.d_model, sizes.d_head
     h = max(1, d // p)
+    rwkv6 = RWKV6Config(d_model=d, d_head=min(d, p))
     return {
         "A": lambda: LinearAttention(d, h),
         "T": lambda: RetNet(d, h),
@@ -99,6 +103,9 @@ def matrix_parts(sizes: Sizes) -> dict[str, Part]:
         "d": lambda: DeltaNet(DeltaNetConfig(d_model=d, n_heads=h)),
         "D": lambda: GatedDeltaNet(GatedDeltaNetConfig(d_model=d, n_heads=h, d_head=p)),
         "K": lambda: KimiDeltaAttention(KDAConfig(d_model=d, n_heads=h, d_head=p)),
+        "6": lambda: RWKV6TimeMix(rwkv6),
+        "c": lambda: RWKV6ChannelMix(rwkv6),
+        "X": lambda: MLSTM(MLSTMConfig(d_model=d, n_heads=h)),
     }
 
 

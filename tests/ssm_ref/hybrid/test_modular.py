@@ -14,7 +14,9 @@ def shell(pattern: str) -> LanguageModelConfig:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("pattern", ["M-M-*E", "23W", "R-L-G-", "4-*", "E", "AT-gH", "dDK-"])
+@pytest.mark.parametrize(
+    "pattern", ["M-M-*E", "23W", "R-L-G-", "4-*", "E", "AT-gH", "dDK-", "6cX-"]
+)
 def test_prefill_in_pieces_equals_decode(pattern: str) -> None:
     torch.manual_seed(0)
     model = build(pattern, shell(pattern), standard_parts(SIZES)).double()

@@ -12,8 +12,10 @@ from ssm_ref.linear_attention.hgrn2 import HGRN2
 from ssm_ref.linear_attention.kda import KDAConfig, KimiDeltaAttention
 from ssm_ref.linear_attention.linear_attention import LinearAttention
 from ssm_ref.linear_attention.mixer import Mixer, MixerState
+from ssm_ref.linear_attention.mlstm import MLSTM, MLSTMConfig
 from ssm_ref.linear_attention.recurrence import parallel, recurrent
 from ssm_ref.linear_attention.retnet import RetNet
+from ssm_ref.linear_attention.rwkv6 import RWKV6Config, RWKV6TimeMix
 
 GATED = GatedDeltaNetConfig(d_model=8, n_heads=1, d_head=4, n_value_heads=2)
 LAYERS: dict[str, Callable[..., Mixer]] = {
@@ -23,6 +25,8 @@ LAYERS: dict[str, Callable[..., Mixer]] = {
     "hgrn2": lambda **o: HGRN2(8, 4, **o),
     "deltanet": lambda **o: DeltaNet(DeltaNetConfig(d_model=8, n_heads=2), **o),
     "gated_deltanet": lambda **o: GatedDeltaNet(GATED, **o),
+    "mlstm": lambda **o: MLSTM(MLSTMConfig(d_model=8, n_heads=2), **o),
+    "rwkv6": lambda **o: RWKV6TimeMix(RWKV6Config(d_model=8, d_head=4), **o),
     "kda": lambda **o: KimiDeltaAttention(KDAConfig(d_model=8, n_heads=2, d_head=4), **o),
 }
 
@@ -129,6 +133,6 @@ def test_refuses(layer: Mixer) -> None:
 
 
 def test_compiles_without_graph_breaks() -> None:
-    layer, u = build("kda"), draw(1, 4)
+    layer, u = build("kda"), draw(1, 2)
     compiled = torch.compile(layer, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(u), layer(u))
