@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from ssm_ref.layouts.falcon_h1 import FALCON_H1
 from ssm_ref.layouts.jamba import JAMBA
+from ssm_ref.layouts.kimi_linear import KIMI_LINEAR
 from ssm_ref.layouts.layout import Layout, Place
 from ssm_ref.layouts.llama import LLAMA
 from ssm_ref.layouts.mamba import STATE_SPACES, TRANSFORMERS_MAMBA, TRANSFORMERS_MAMBA2
 from ssm_ref.layouts.mamba3 import MAMBA3
 from ssm_ref.layouts.nemotron_h import NEMOTRON_H
+from ssm_ref.layouts.qwen3_next import QWEN3_NEXT
 from ssm_ref.layouts.rwkv import RWKV
 from ssm_ref.layouts.vision import AUDIO_MAMBA, VIM
+from ssm_ref.layouts.zamba2 import ZAMBA2
 
 LAYOUTS: tuple[Layout, ...] = (
     TRANSFORMERS_MAMBA,
@@ -31,6 +34,9 @@ LAYOUTS: tuple[Layout, ...] = (
     JAMBA,
     NEMOTRON_H,
     FALCON_H1,
+    ZAMBA2,
+    QWEN3_NEXT,
+    KIMI_LINEAR,
     RWKV,
     STATE_SPACES,
     MAMBA3,

@@ -102,7 +102,7 @@ class MinimalCell(nn.Module, ABC):
         self, u: Float[Tensor, "b l m"], state: Float[Tensor, "b d"]
     ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b d"]]:
         """Hidden states of every step after `state`, and the state after the last one."""
-        expect_sequence("u", u, self.d_in)
+        expect_sequence("u", u, self.d_in, self.weight)
         expect_shape("state", state, (u.shape[0], self.d_model))
         h, dtype = self._run(u, state, self.scan)
         return h.to(dtype), h[:, -1]
@@ -111,7 +111,7 @@ class MinimalCell(nn.Module, ABC):
         self, u_t: Float[Tensor, "b m"], state: Float[Tensor, "b d"]
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
         """One step by Eq. (3): output and new state (the same numbers)."""
-        expect_token("u_t", u_t, self.d_in)
+        expect_token("u_t", u_t, self.d_in, self.weight)
         expect_shape("state", state, (u_t.shape[0], self.d_model))
         h, dtype = self._run(u_t[:, None], state, weighted_mean)
         return h[:, 0].to(dtype), h[:, 0]

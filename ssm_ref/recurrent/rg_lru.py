@@ -167,7 +167,7 @@ class GriffinBlock(nn.Module):
 
         Raises `ValueError` for inputs or states that do not fit.
         """
-        expect_sequence("u", u, self.cfg.d_model)
+        expect_sequence("u", u, self.cfg.d_model, self.conv_weight)
         self._check(state, u.shape[0])
         x, conv = causal_conv1d(
             self.x_proj(u), self.conv_weight, self.conv_bias, initial_state=state.conv
@@ -181,7 +181,7 @@ class GriffinBlock(nn.Module):
         self, u_t: Float[Tensor, "b m"], state: GriffinState
     ) -> tuple[Float[Tensor, "b m"], GriffinState]:
         """One more token, in time and memory that do not depend on the past."""
-        expect_token("u_t", u_t, self.cfg.d_model)
+        expect_token("u_t", u_t, self.cfg.d_model, self.conv_weight)
         y, state = self.prefill(u_t[:, None], state)
         return y[:, 0], state
 

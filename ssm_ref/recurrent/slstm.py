@@ -107,7 +107,7 @@ class SLSTM(nn.Module):
         self, u: Float[Tensor, "b l m"], state: SLSTMState
     ) -> tuple[Float[Tensor, "b l d"], SLSTMState]:
         """Hidden states of every step after `state`, and the state after the last one."""
-        expect_sequence("u", u, self.d_in)
+        expect_sequence("u", u, self.d_in, self.weight)
         state = self._checked(state, u.shape[0])
         Wu = F.linear(u, self.weight, self.bias)  # b l 4d
         hs = []
@@ -120,7 +120,7 @@ class SLSTM(nn.Module):
         self, u_t: Float[Tensor, "b m"], state: SLSTMState
     ) -> tuple[Float[Tensor, "b d"], SLSTMState]:
         """One step: output and new state."""
-        expect_token("u_t", u_t, self.d_in)
+        expect_token("u_t", u_t, self.d_in, self.weight)
         Wu_t = F.linear(u_t, self.weight, self.bias)
         state = self._next(Wu_t, self._checked(state, u_t.shape[0]))
         return state.h.to(Wu_t.dtype), state

@@ -107,7 +107,7 @@ class LRU(nn.Module):
 
         Raises `ValueError` for inputs or states that do not fit.
         """
-        expect_sequence("u", u, self.cfg.d_model)
+        expect_sequence("u", u, self.cfg.d_model, self.D)
         self._expect_state(state, u.shape[0])
         h = self.recurrence(self.eigenvalues, self._drive(u), state)  # (1)
         return self._read(h, u), h[:, -1]
@@ -116,7 +116,7 @@ class LRU(nn.Module):
         self, u_t: Float[Tensor, "b d"], state: Complex[Tensor, "b n"]
     ) -> tuple[Float[Tensor, "b d"], Complex[Tensor, "b n"]]:
         """One more token, in time and memory that do not depend on the past."""
-        expect_token("u_t", u_t, self.cfg.d_model)
+        expect_token("u_t", u_t, self.cfg.d_model, self.D)
         self._expect_state(state, u_t.shape[0])
         h = self.eigenvalues * state + self._drive(u_t)  # (1)
         return self._read(h, u_t), h
