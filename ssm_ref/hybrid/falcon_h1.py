@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ssm_ref.attention.transformer import Attention, AttentionConfig, KVCache, SwiGLU
+from ssm_ref.expect import expect_sequence, expect_token
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.selective.gated_rms_norm import GatedRMSNorm
 from ssm_ref.selective.mamba2 import Mamba2, Mamba2Config, Mamba2State
@@ -155,18 +156,27 @@ class FalconH1Mixer(nn.Module):
         return self.prefill(u, self.allocate_state(u.shape[0]))[0]
 
     def prefill(
-        self, u: Float[Tensor, "b l d"], state: FalconH1State
+        self,
+        u: Float[Tensor, "b l d"],
+        state: FalconH1State,
+        *,
+        mask: Bool[Tensor, "b l"] | None = None,
     ) -> tuple[Float[Tensor, "b l d"], FalconH1State]:
-        """Both mixers after the past in `state`, and the state after it."""
+        """Both mixers after the past in `state`, and the state after it.
+
+        `mask` is False on padding, which stands on the left, after an empty past.
+        """
+        expect_sequence("u", u, self.mamba.cfg.d_model, self.mamba.conv_weight)
         state, m = self._checked(state), self.multipliers
-        recurrent, ssm = self.mamba.prefill(m.ssm_in * u, state.ssm)
-        attended, kv = self.attention.prefill(m.attention_in * u, state.kv)
+        recurrent, ssm = self.mamba.prefill(m.ssm_in * u, state.ssm, mask=mask)
+        attended, kv = self.attention.prefill(m.attention_in * u, state.kv, mask=mask)
         return m.ssm_out * recurrent + m.attention_out * attended, FalconH1State(kv, ssm)  # (1)
 
     def step(
         self, u_t: Float[Tensor, "b d"], state: FalconH1State
     ) -> tuple[Float[Tensor, "b d"], FalconH1State]:
         """One more token."""
+        expect_token("u_t", u_t, self.mamba.cfg.d_model, self.mamba.conv_weight)
         state, m = self._checked(state), self.multipliers
         recurrent, ssm = self.mamba.step(m.ssm_in * u_t, state.ssm)
         attended, kv = self.attention.step(m.attention_in * u_t, state.kv)

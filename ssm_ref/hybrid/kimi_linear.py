@@ -53,7 +53,7 @@ class LatentAttentionConfig:
 class LatentCache(NamedTuple):
     """The vectors c, normed, and the shared keys k_0 of every token so far."""
 
-    c: Float[Tensor, "b s r"]
+    latent: Float[Tensor, "b s r"]
     k_0: Float[Tensor, "b s p"]
 
 
@@ -86,7 +86,7 @@ class LatentAttention(nn.Module):
         expect_sequence("u", u, self.cfg.d_model, self.q_proj.weight)
         self._check(state, u.shape[0])
         c, k_0 = self.kv_a_proj(u).split([self.cfg.rank, self.cfg.d_shared], dim=-1)
-        c = torch.cat([state.c.to(c.dtype), self.kv_norm(c)], dim=1)
+        c = torch.cat([state.latent.to(c.dtype), self.kv_norm(c)], dim=1)
         k_0 = torch.cat([state.k_0.to(k_0.dtype), k_0], dim=1)
         sizes = [self.cfg.d_key, self.cfg.d_value]
         k, v = self._heads(self.kv_b_proj(c)).split(sizes, dim=-1)  # (3)
@@ -111,8 +111,8 @@ class LatentAttention(nn.Module):
     def _check(self, state: object, batch: int) -> None:
         if not isinstance(state, LatentCache):
             raise ValueError(f"state must be a LatentCache; got {type(state).__name__}")
-        s = state.c.shape[1]
-        expect_shape("state.c", state.c, (batch, s, self.cfg.rank))
+        s = state.latent.shape[1]
+        expect_shape("state.latent", state.latent, (batch, s, self.cfg.rank))
         expect_shape("state.k_0", state.k_0, (batch, s, self.cfg.d_shared))
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssm_ref.attention.transformer import Attention, AttentionConfig
+from ssm_ref.expect import expect_features
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.selective.mamba2 import Mamba2, Mamba2Config
 
@@ -34,6 +35,7 @@ class SquaredReLU(nn.Module):
 
     def forward(self, u: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Eq. (2), position by position."""
+        expect_features("u", u, self.up_proj.in_features, self.up_proj.weight)
         return self.down_proj(torch.relu(self.up_proj(u)).square())  # (2)
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,20 +18,43 @@ from ssm_ref.attention.transformer import (
 )
 from ssm_ref.audio.audio_mamba import AudioMamba, AudioMambaConfig
 from ssm_ref.hybrid import modular
+from ssm_ref.hybrid.falcon_h1 import FalconH1, FalconH1Config, FalconH1Mixer, WideMamba2Config
 from ssm_ref.hybrid.hymba import Hymba, HymbaConfig
 from ssm_ref.hybrid.jamba import Jamba, JambaConfig
+from ssm_ref.hybrid.kimi_linear import (
+    KimiLinear,
+    KimiLinearConfig,
+    LatentAttention,
+    LatentAttentionConfig,
+)
 from ssm_ref.hybrid.moe import MoE, MoEConfig
+from ssm_ref.hybrid.nemotron_h import NemotronH, NemotronHConfig, SquaredReLU
+from ssm_ref.hybrid.qwen3_next import (
+    GatedAttention,
+    GatedAttentionConfig,
+    GatedExpertMoE,
+    Qwen3Next,
+    Qwen3NextConfig,
+)
+from ssm_ref.hybrid.samba import Samba, SambaConfig
+from ssm_ref.hybrid.zamba2 import Zamba2, Zamba2Config
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.linear_attention import rwkv4
+from ssm_ref.linear_attention.gated_deltanet import GatedDeltaNetConfig
+from ssm_ref.linear_attention.kda import KDAConfig
 from ssm_ref.linear_attention.rwkv4 import RWKV4, RWKV4Config
 from ssm_ref.linear_attention.rwkv7 import RWKV7, RWKV7Config
 from ssm_ref.multimodal.multimodal_mamba import MlpConnector, ScanConnector
 from ssm_ref.recurrent.gru import GRU
 from ssm_ref.recurrent.lstm import LSTM
+from ssm_ref.recurrent.min_rnn import MinGRU, MinLSTM
+from ssm_ref.recurrent.rg_lru import GriffinBlock, GriffinBlockConfig
 from ssm_ref.recurrent.rnn import RNN
+from ssm_ref.recurrent.slstm import SLSTM
 from ssm_ref.selective.mamba import Mamba, MambaConfig, MambaLanguageModel
 from ssm_ref.selective.mamba2 import Mamba2, Mamba2Config, Mamba2LanguageModel
 from ssm_ref.selective.mamba3 import Mamba3, Mamba3Config, Mamba3LanguageModel
+from ssm_ref.structured.lru import LRU, LRUConfig
 from ssm_ref.structured.s4 import S4, S4Config
 from ssm_ref.structured.s4d import S4D, S4DConfig
 from ssm_ref.structured.s5 import S5, S5Config
@@ -44,6 +68,17 @@ MAMBA3 = Mamba3Config(d_model=D, d_state=4, d_head=4)
 MIMO = Mamba3Config(d_model=D, d_state=4, d_head=4, mimo_rank=2)
 ATTENTION = AttentionConfig(d_model=D, n_heads=2, n_kv_heads=1)
 WINDOW = AttentionConfig(d_model=D, n_heads=2, window=3)
+NO_POSITIONS = AttentionConfig(d_model=D, n_heads=2, n_kv_heads=1, rope_base=None)
+GATED = GatedAttentionConfig(d_model=D, n_heads=4, n_kv_heads=2, d_head=4, rope_dims=2)
+LATENT = LatentAttentionConfig(d_model=D, n_heads=2, rank=6, d_shared=2, d_key=4, d_value=4)
+EXPERTS = MoEConfig(d_model=D, d_ff=16, n_experts=3, renormalize=True)
+FALCON = FalconH1Config(
+    vocab_size=VOCAB,
+    n_blocks=2,
+    d_ff=16,
+    attention=ATTENTION,
+    mamba=WideMamba2Config(d_model=D, d_ssm=12, d_state=4, d_head=4),
+)
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "mamba": lambda: Mamba(MAMBA),
@@ -59,6 +94,16 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "rnn": lambda: RNN(D, D),
     "lstm": lambda: LSTM(D, D),
     "gru": lambda: GRU(D, D),
+    "min gru": lambda: MinGRU(D, D),
+    "min lstm": lambda: MinLSTM(D, D),
+    "slstm": lambda: SLSTM(D, D, n_heads=2),
+    "griffin": lambda: GriffinBlock(GriffinBlockConfig(d_model=D, n_heads=2)),
+    "lru": lambda: LRU(LRUConfig(d_model=D, d_state=4)),
+    "gated attention": lambda: GatedAttention(GATED),
+    "latent attention": lambda: LatentAttention(LATENT),
+    "attention beside mamba2": lambda: FalconH1Mixer(FALCON),
+    "squared relu": lambda: SquaredReLU(D, 16),
+    "gated expert": lambda: GatedExpertMoE(EXPERTS, 16),
     "s4": lambda: S4(S4Config(d_model=D, l_max=8, d_state=4)),
     "s4d": lambda: S4D(S4DConfig(d_model=D, d_state=4)),
     "s5": lambda: S5(S5Config(d_model=D, d_state=4)),
@@ -114,6 +159,66 @@ def assembled(**options: Any) -> LanguageModel:
     return modular.build(pattern, shell(len(pattern), **options), parts)
 
 
+def nemotron_h(**options: Any) -> NemotronH:
+    return NemotronH(
+        NemotronHConfig(
+            vocab_size=VOCAB,
+            pattern="M-*M",
+            d_ff=16,
+            attention=NO_POSITIONS,
+            mamba=MAMBA2,
+            **options,
+        )
+    )
+
+
+def zamba2(**options: Any) -> Zamba2:
+    return Zamba2(
+        Zamba2Config(
+            vocab_size=VOCAB,
+            n_layers=3,
+            hybrid_layers=(1, 2),
+            n_shared=1,
+            n_heads=2,
+            d_ff=16,
+            adapter_rank=2,
+            mamba=MAMBA2,
+            **options,
+        )
+    )
+
+
+def qwen3_next(**options: Any) -> Qwen3Next:
+    return Qwen3Next(
+        Qwen3NextConfig(
+            vocab_size=VOCAB,
+            n_blocks=2,
+            attention_every=2,
+            attention=GATED,
+            delta=GatedDeltaNetConfig(d_model=D, n_heads=2, d_head=4, n_value_heads=4),
+            experts=EXPERTS,
+            d_shared=16,
+            **options,
+        )
+    )
+
+
+def kimi_linear(**options: Any) -> KimiLinear:
+    return KimiLinear(
+        KimiLinearConfig(
+            vocab_size=VOCAB,
+            n_blocks=2,
+            attention_layers=(1,),
+            attention=LATENT,
+            delta=KDAConfig(d_model=D, n_heads=2, d_head=4),
+            experts=EXPERTS,
+            d_ff=16,
+            d_shared=16,
+            **options,
+        )
+    )
+
+
 MODELS: dict[str, Callable[..., LanguageModel]] = {
     "mamba": lambda **o: MambaLanguageModel(shell(2, **o), MAMBA),
     "mamba2": lambda **o: Mamba2LanguageModel(shell(2, **o), MAMBA2),
@@ -127,9 +232,17 @@ MODELS: dict[str, Callable[..., LanguageModel]] = {
     "jamba": jamba,
     "hymba": hymba,
     "modular": assembled,
+    "nemotron_h": nemotron_h,
+    "falcon_h1": lambda **o: FalconH1(replace(FALCON, **o)),
+    "zamba2": zamba2,
+    "samba": lambda **o: Samba(
+        SambaConfig(vocab_size=VOCAB, n_blocks=1, d_ff=16, attention=WINDOW, mamba=MAMBA, **o)
+    ),
+    "qwen3_next": qwen3_next,
+    "kimi_linear": kimi_linear,
 }
 TAKE_A_MASK_IN_PREFILL = ("mamba", "mamba2", "mamba3", "mamba3 mimo", "rwkv4", "rwkv7")
-TAKE_A_MASK_IN_PREFILL += ("transformer", "jamba")
+TAKE_A_MASK_IN_PREFILL += ("transformer", "jamba", "nemotron_h", "falcon_h1", "samba")
 
 
 def make(name: str, **options: Any) -> LanguageModel:
@@ -187,7 +300,9 @@ def test_layers_refuse(name: str, wrong: str) -> None:
         LAYERS[name]()(u())
 
 
-@pytest.mark.parametrize("name", [n for n in LAYERS if n not in ("swiglu", "moe")])
+@pytest.mark.parametrize(
+    "name", [n for n in LAYERS if n not in ("swiglu", "moe", "squared relu", "gated expert")]
+)
 def test_layers_over_time_refuse_an_empty_sequence(name: str) -> None:
     with pytest.raises(ValueError, match="at least one time step"):
         LAYERS[name]()(torch.randn(2, 0, D))
@@ -201,7 +316,8 @@ def test_layers_compute_in_bf16_under_autocast_and_keep_the_state_wide(name: str
         wide = layer.allocate_state(2) if hasattr(layer, "allocate_state") else ()
     assert y.isfinite().all()
     torch.testing.assert_close(y.float(), output(layer(u)).float(), rtol=0.1, atol=0.1)
-    assert all(t.dtype in (torch.float32, torch.long) for t in tensors(wide))
+    kinds = (torch.float32, torch.complex64, torch.long)
+    assert all(t.dtype in kinds for t in tensors(wide))
 
 
 # --- models ---------------------------------------------------------------------------------
@@ -329,7 +445,8 @@ def test_models_train_under_bf16_autocast(name: str) -> None:
         model(ids).float().logsumexp(dim=-1).sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
     for s in state:
-        kept = getattr(s, "ssm", s) if name == "hymba" else s
+        inner = getattr(s, "ssm", None)
+        kept = inner if isinstance(inner, tuple) else s  # attention and a recurrence in one layer
         for part in ("ssm", "S", "wkv", "h", "c"):
             assert all(t.dtype == torch.float32 for t in tensors(getattr(kept, part, ())))
 
