@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ssm_tools.concepts.model import Concept
+from ssm_tools.concepts.paths import path_findings
 from ssm_tools.concepts.rows import rows_path
 from ssm_tools.concepts.symbols import locate_symbol
 from ssm_tools.findings import Finding, Severity
@@ -44,6 +45,7 @@ def check_notes(
                 hint = _like(name.strip(), snippets) if kind == "snippet" else ""
                 place = (fence.line, fence.column)
                 findings.append(Finding(_path(root, note), *place, code, message, hint))
+    findings += path_findings(root, vault, concepts)
     return findings + list(_unequal_claims(root, vault, concepts))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import PurePosixPath
 
+from ssm_tools.concepts.paths import ReadingPath, reading_paths
 from ssm_tools.findings import Finding
 from ssm_tools.notes import Heading, Note, NoteId, rewrite
 from ssm_tools.notes.parse import plain_text
@@ -17,7 +18,9 @@ from ssm_tools.site.foot import backlinks_html, local_graph
 from ssm_tools.site.links import LinkWriter
 from ssm_tools.site.markdown import Context, Rendered, render
 from ssm_tools.site.model import Page, Sources
+from ssm_tools.site.path_nav import paths_html
 from ssm_tools.site.plain import plain_markdown
+from ssm_tools.site.strings import strings
 
 EMBED_DEPTH = 4
 _FIRST_HEADING = re.compile(r"\s*#\s[^\n]*\n")
@@ -30,6 +33,7 @@ class NotePages:
         self.sources = sources
         self.files: dict[str, bytes] = {}
         self.findings: list[Finding] = []
+        self.reading: dict[str, tuple[ReadingPath, ...]] = {}
 
     def pages(self, language: str) -> Iterator[Page]:
         """Yield the page of each note of a language."""
@@ -57,13 +61,29 @@ class NotePages:
             description=description_of(note),
             toc=[item for item in rendered.toc if item.level > 1],
             card=card,
-            foot=local_graph(self.sources, note) + backlinks_html(self.sources, note),
+            foot=self._paths(note, address)
+            + local_graph(self.sources, note)
+            + backlinks_html(self.sources, note),
             markdown=plain_markdown(self.sources, note),
             note=note,
             family=family_of(self.sources, note),
             alternates=alternates,
             scripts=fences.scripts,
         )
+
+    def _paths(self, note: Note, address: str) -> str:
+        """The note's place on the learning paths."""
+        if not self.sources.config.project:
+            return ""
+        if note.language not in self.reading:
+            self.reading[note.language] = reading_paths(self.sources.vault, note.language)
+        writer = LinkWriter(self.sources, address, note.language)
+
+        def link(target: NoteId, fragment: str) -> tuple[str, str]:
+            return writer.url(target, fragment), self.sources.vault.notes[target].title
+
+        words = strings(self.sources.tongue(note.language))
+        return paths_html(self.reading[note.language], note.id, words, link)
 
     def _render(self, note: Note, address: str) -> tuple[Rendered, Fences]:
         writer = LinkWriter(self.sources, address, note.language)

@@ -39,7 +39,7 @@
         }
         const data = own.compute(values), tools = { element, number, fill, words };
         const text = own.say(data, values, tools);
-        picture.replaceChildren(element("svg", { viewBox: `0 0 ${own.size}`, style: `min-width: ${0.72 * parseInt(own.size)}px`, role: "img", "aria-label": text }, ...own.draw(data, values, tools)));
+        picture.replaceChildren(element("svg", { viewBox: `0 0 ${own.size}`, style: `min-width: ${0.72 * parseInt(own.size)}px; max-width: ${1.15 * parseInt(own.size)}px; margin: auto`, role: "img", "aria-label": text }, ...own.draw(data, values, tools)));
         clearTimeout(timer);
         timer = setTimeout(() => { says.textContent = text; }, says.textContent ? 250 : 0);
       };
