@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
 from ssm_ref.linear_attention.recurrence import Case, chunked, recurrent
-from ssm_ref.packing import sequence_bounds
+from ssm_ref.packing import check_left_padding, run_apart
 
 Scan = Callable[[Case, Tensor], tuple[Tensor, Tensor]]
 
@@ -81,17 +81,14 @@ class Mixer(nn.Module):
     ) -> Float[Tensor, "b l d"]:
         """The layer from an empty past.
 
-        `mask` is False on padding, which then writes nothing; `cu_seqlens` tells packed sequences
-        apart. Raises `ValueError` for shapes that do not fit.
+        `mask` is False on padding, on any side: the outputs there are zero and the others those of
+        the row alone. `cu_seqlens` tells packed sequences apart. Raises `ValueError` for inputs
+        that do not fit.
         """
-        if cu_seqlens is None:
-            return self.prefill(u, self.allocate_state(u.shape[0]), mask=mask)[0]
-        expect_sequence("u", u, self.d_model)
-        parts = [
-            self(u[:, start:end], mask=None if mask is None else mask[:, start:end])
-            for start, end in sequence_bounds(cu_seqlens, *u.shape[:2])
-        ]
-        return torch.cat(parts, dim=1)
+        expect_sequence("u", u, self.d_model, self.o_proj.weight)
+        if mask is not None or cu_seqlens is not None:
+            return run_apart(self.forward, u, mask=mask, cu_seqlens=cu_seqlens)
+        return self._run(u, self.allocate_state(u.shape[0]), self.scan, None)[0]
 
     def prefill(
         self,
@@ -100,18 +97,22 @@ class Mixer(nn.Module):
         *,
         mask: Bool[Tensor, "b l"] | None = None,
     ) -> tuple[Float[Tensor, "b l d"], MixerState]:
-        """The layer after the past in `state`, and the state after it; pad on the left only."""
-        expect_sequence("u", u, self.d_model)
+        """The layer after the past in `state`, and the state after it.
+
+        `mask` is False on padding, which stands on the left, after an empty past, and writes
+        nothing.
+        """
+        expect_sequence("u", u, self.d_model, self.o_proj.weight)
         self._check(state, u.shape[0])
-        if mask is not None and mask.shape != u.shape[:2]:
-            raise ValueError(f"mask must have shape {tuple(u.shape[:2])}; got {tuple(mask.shape)}")
+        if mask is not None:
+            check_left_padding(mask, u.shape[:2], state.S)
         return self._run(u, state, self.scan, mask)
 
     def step(
         self, u: Float[Tensor, "b d"], state: MixerState
     ) -> tuple[Float[Tensor, "b d"], MixerState]:
         """One more token, in time and memory that do not depend on the past."""
-        expect_token("u", u, self.d_model)
+        expect_token("u", u, self.d_model, self.o_proj.weight)
         self._check(state, u.shape[0])
         y, state = self._run(u[:, None], state, recurrent, None)
         return y[:, 0], state
@@ -134,7 +135,7 @@ class Mixer(nn.Module):
         self, u: Tensor, state: MixerState, scan: Scan, mask: Tensor | None
     ) -> tuple[Tensor, MixerState]:
         if mask is not None:
-            u = u * mask[..., None].to(u.dtype)
+            u = u.masked_fill(~mask[..., None], 0)
         case, past, rest = self.project(u, state.past)  # (1)
         o, S = scan(case if mask is None else _silence(case, mask), state.S)  # (2)
         return self.output(o, *rest), MixerState(past, S)  # (3)
@@ -151,10 +152,10 @@ class Mixer(nn.Module):
 
 
 def _silence(case: Case, mask: Tensor) -> Case:
-    real = mask[..., None, None]
+    padding = ~mask[..., None, None]
     return case._replace(
-        k=case.k * real.to(case.k.dtype),
-        b=None if case.b is None else case.b * real.to(case.b.dtype),
+        k=case.k.masked_fill(padding, 0),
+        b=None if case.b is None else case.b.masked_fill(padding, 0),
     )
 
 

@@ -20,13 +20,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_shape, state_dtype
+from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan
 from ssm_ref.linear_attention.recurrence import Case, chunked
 from ssm_ref.linear_attention.rwkv4 import shift
+from ssm_ref.packing import check_left_padding
 
 GROUP_NORM_EPS = 64e-5
 MIXED = "wkvrg"
@@ -187,18 +188,31 @@ class RWKV6ChannelMix(nn.Module):
         return self.value.weight.new_zeros(batch, self.d_model)
 
     def prefill(
-        self, u: Float[Tensor, "b l d"], state: Float[Tensor, "b d"]
+        self,
+        u: Float[Tensor, "b l d"],
+        state: Float[Tensor, "b d"],
+        *,
+        mask: Bool[Tensor, "b l"] | None = None,
     ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b d"]]:
-        """The mixer after the input in `state`, and the last input."""
+        """The mixer after the input in `state`, and the last input; `mask` as in `Mixer`."""
+        expect_sequence("u", u, self.d_model, self.value.weight)
         expect_shape("state", state, (u.shape[0], self.d_model))
-        before = shift(u, state)
-        k = self.key(torch.lerp(u, before, self.mix_key.to(u.dtype)))
-        r = self.receptance(torch.lerp(u, before, self.mix_receptance.to(u.dtype)))
-        return torch.sigmoid(r) * self.value(torch.relu(k).square()), u[:, -1]  # (6)
+        if mask is not None:
+            check_left_padding(mask, u.shape[:2], state)
+            u = u.masked_fill(~mask[..., None], 0)
+        return self._run(u, state)
 
     def step(
         self, u: Float[Tensor, "b d"], state: Float[Tensor, "b d"]
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
         """One more token."""
-        y, state = self.prefill(u[:, None], state)
+        expect_token("u", u, self.d_model, self.value.weight)
+        expect_shape("state", state, (u.shape[0], self.d_model))
+        y, state = self._run(u[:, None], state)
         return y[:, 0], state
+
+    def _run(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        before = shift(u, state)
+        k = self.key(torch.lerp(u, before, self.mix_key.to(u.dtype)))
+        r = self.receptance(torch.lerp(u, before, self.mix_receptance.to(u.dtype)))
+        return torch.sigmoid(r) * self.value(torch.relu(k).square()), u[:, -1]  # (6)

@@ -13,7 +13,7 @@ from ssm_ref.linear_attention.kda import KDAConfig, KimiDeltaAttention
 from ssm_ref.linear_attention.linear_attention import LinearAttention
 from ssm_ref.linear_attention.mixer import Mixer, MixerState
 from ssm_ref.linear_attention.mlstm import MLSTM, MLSTMConfig
-from ssm_ref.linear_attention.recurrence import parallel, recurrent
+from ssm_ref.linear_attention.recurrence import chunked, parallel, recurrent
 from ssm_ref.linear_attention.retnet import RetNet
 from ssm_ref.linear_attention.rwkv6 import RWKV6Config, RWKV6TimeMix
 
@@ -69,6 +69,17 @@ def test_the_form_changes_nothing(name: str, scan: Callable[..., object]) -> Non
     torch.testing.assert_close(build(name, scan=scan)(u), build(name)(u), rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_of_the_forms_agree(name: str) -> None:
+    u, grads = draw(1, 7), []
+    for scan in (recurrent, chunked):
+        layer = build(name, scan=scan)
+        layer(u).sin().sum().backward()
+        grads.append([p.grad for p in layer.parameters()])
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
+
+
 def test_causal(layer: Mixer) -> None:
     u = draw(1, 7)
     changed = u.clone()
@@ -85,6 +96,16 @@ def test_padding_on_the_left_changes_nothing(layer: Mixer) -> None:
     want, alone = layer.prefill(u, layer.allocate_state(1))
     torch.testing.assert_close(y[:, 3:], want)
     torch.testing.assert_close(layer.step(u[:, 0], state)[0], layer.step(u[:, 0], alone)[0])
+
+
+@torch.no_grad()
+def test_padding_on_any_side_leaves_the_rows_alone(layer: Mixer) -> None:
+    u, mask = draw(2, 6), torch.ones(2, 6, dtype=torch.bool)
+    mask[0, 4:] = mask[1, 2] = False
+    got = layer(u, mask=mask)
+    torch.testing.assert_close(got[:1, :4], layer(u[:1, :4]))
+    torch.testing.assert_close(got[1:, mask[1]], layer(u[1:, mask[1]]))
+    assert not got[~mask].any()
 
 
 @torch.no_grad()
@@ -129,6 +150,14 @@ def test_refuses(layer: Mixer) -> None:
         layer.step(draw()[:, 0], MixerState(torch.zeros(3, 7, 7), state.S))
     with pytest.raises(ValueError, match="mask must"):
         layer(draw(), mask=torch.ones(2, 2).bool())
+    with pytest.raises(ValueError, match="on the left alone"):
+        layer.prefill(draw(1, 2), layer.allocate_state(1), mask=torch.tensor([[True, False]]))
+    with pytest.raises(ValueError, match=r"must be torch.float64 like the layer"):
+        layer(draw().float())
+    with pytest.raises(ValueError, match="at least one time step"):
+        layer(draw(2, 0))
+    with pytest.raises(ValueError, match="no NaN"):
+        layer(draw().index_fill(1, torch.tensor(1), torch.nan))
     assert layer(draw(0)).shape == (0, 11, 8)
 
 
