@@ -29,10 +29,14 @@ from ssm_ref.linear_attention.rwkv4 import TimeMix
 from ssm_ref.linear_attention.rwkv6 import RWKV6ChannelMix, RWKV6Config, RWKV6TimeMix
 from ssm_ref.recurrent.gru import GRU
 from ssm_ref.recurrent.lstm import LSTM
+from ssm_ref.recurrent.min_rnn import MinGRU, MinLSTM
+from ssm_ref.recurrent.rg_lru import GriffinBlock, GriffinBlockConfig
 from ssm_ref.recurrent.rnn import RNN
+from ssm_ref.recurrent.slstm import SLSTM
 from ssm_ref.selective.mamba import Mamba, MambaConfig
 from ssm_ref.selective.mamba2 import Mamba2, Mamba2Config
 from ssm_ref.selective.mamba3 import Mamba3, Mamba3Config
+from ssm_ref.structured.lru import LRU, LRUConfig
 
 Part = Callable[[], nn.Module]
 
@@ -57,7 +61,7 @@ class Sizes:
 
 
 def standard_parts(sizes: Sizes) -> dict[str, Part]:
-    """One factory a letter: mixers M 2 3 * W R L G 4 and `matrix_parts`, channel mixers - E."""
+    """One factory a letter: mixers M 2 3 * W R L G 4, channel mixers - E, and the two below."""
     d, n, p = sizes.d_model, sizes.d_state, sizes.d_head
 
     def attention(window: int | None, rope_base: float | None) -> nn.Module:
@@ -83,7 +87,24 @@ def standard_parts(sizes: Sizes) -> dict[str, Part]:
         "4": lambda: TimeMix(d),
         "-": lambda: SwiGLU(d, sizes.ff_width),
         "E": lambda: MoE(moe),
-    } | matrix_parts(sizes)
+        **recurrent_parts(sizes),
+        **matrix_parts(sizes),
+    }
+
+
+def recurrent_parts(sizes: Sizes) -> dict[str, Part]:
+    """Mixers with a vector for a state.
+
+    U LRU, F Griffin's block with the RG-LRU, n minGRU, l minLSTM, S sLSTM.
+    """
+    d, n, h = sizes.d_model, sizes.d_state, max(1, sizes.d_model // sizes.d_head)
+    return {
+        "U": lambda: LRU(LRUConfig(d_model=d, d_state=n)),
+        "F": lambda: GriffinBlock(GriffinBlockConfig(d_model=d, n_heads=h)),
+        "n": lambda: MinGRU(d, d),
+        "l": lambda: MinLSTM(d, d),
+        "S": lambda: SLSTM(d, d, n_heads=h),
+    }
 
 
 def matrix_parts(sizes: Sizes) -> dict[str, Part]:

@@ -15,7 +15,7 @@ def shell(pattern: str) -> LanguageModelConfig:
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "pattern", ["M-M-*E", "23W", "R-L-G-", "4-*", "E", "AT-gH", "dDK-", "6cX-"]
+    "pattern", ["M-M-*E", "23W", "R-L-G-", "4-*", "E", "AT-gH", "dDK-", "6cX-", "UFnlS-"]
 )
 def test_prefill_in_pieces_equals_decode(pattern: str) -> None:
     torch.manual_seed(0)
