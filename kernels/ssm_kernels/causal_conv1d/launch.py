@@ -19,8 +19,8 @@ from ssm_ref.packing import sequence_bounds
 
 ROLLED_TAPS = 4
 # Rows of one program, and channels of one lane: H100, November 2026.
-BLOCK_T_FWD, BLOCK_T_BWD = 64, 128
-LANE_FWD, LANE_BWD = 4, 4
+BLOCK_T_FWD, BLOCK_T_BWD = 32, 64
+LANE_FWD, LANE_BWD = 4, 2
 WIDE_TILE = {"BLOCK_T": 32, "BLOCK_D": 64}
 
 

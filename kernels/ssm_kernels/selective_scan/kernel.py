@@ -12,8 +12,8 @@ Geometry. Sequence s owns tokens [start, end) of the flat time axis and the tile
 of SEG tiles; segment states are joined by `carry_kernel`, so that one long sequence still fills
 the device. Scratch arrays have channels innermost: states are (slot or segment, n, d).
 
-Loads must not be vectorised along channels: a thread would get 8 neighbouring channels, and its
-tokens would be scattered. In the forward pass `scattered` hides that channels lie side by side.
+Parameters keep their alignment unspecialised so that no load is vectorised along channels: a
+vectorised load would hand every thread 8 neighbouring channels and scatter the tokens.
 """
 
 import triton
@@ -43,28 +43,6 @@ def reciprocal(x, FAST: tl.constexpr):
         )
     else:
         return 1.0 / x
-
-
-@triton.jit
-def scattered(o, FAST: tl.constexpr):
-    """o itself, without the compiler's knowing that neighbours lie side by side."""
-    if FAST:
-        return tl.inline_asm_elementwise(
-            "mov.b32 $0, $1;", "=r,r", [o], dtype=tl.int32, is_pure=True, pack=1
-        )
-    else:
-        return o
-
-
-@triton.jit
-def in_place(x, FAST: tl.constexpr):
-    """x itself, which the compiler may not compute anew in another layout."""
-    if FAST:
-        return tl.inline_asm_elementwise(
-            "mov.b32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=False, pack=1
-        )
-    else:
-        return x
 
 
 @triton.jit
@@ -119,30 +97,6 @@ def scan_rows(a, u, h, T: tl.constexpr, BLOCK_D: tl.constexpr):
 
 
 @triton.jit
-def scan_states(
-    h, a, dt, u, y, p_bc, STATES: tl.constexpr, T: tl.constexpr, BLOCK_D: tl.constexpr,
-    ENDS_ONLY: tl.constexpr, FAST: tl.constexpr,
-):  # fmt: skip
-    """The tile's last states, (STATES, BLOCK_D), and y with what they gave added.    (2) to (5)"""
-    if STATES == 1:
-        p_bc = tl.multiple_of(p_bc, 16)
-        b_B = tl.load(p_bc + tl.arange(0, T))
-        b_b = u * b_B[:, None]  # (3)
-        _, b_hs, h = scan_rows(exp2(dt * a, FAST), b_b, h, T, BLOCK_D)  # (2), (4)
-        if not ENDS_ONLY:
-            b_C = in_place(tl.load(p_bc + T + tl.arange(0, T)), FAST)
-            y += b_hs * b_C[:, None]  # (5)
-    else:
-        h0, h1 = split_rows(h, STATES, BLOCK_D)
-        a0, a1 = split_rows(a, STATES, BLOCK_D)
-        h0, y = scan_states(h0, a0, dt, u, y, p_bc, STATES // 2, T, BLOCK_D, ENDS_ONLY, FAST)
-        p_bc += STATES // 2 * (2 * T)
-        h1, y = scan_states(h1, a1, dt, u, y, p_bc, STATES // 2, T, BLOCK_D, ENDS_ONLY, FAST)
-        h = stack_rows(h0, h1, STATES, BLOCK_D)
-    return h, y
-
-
-@triton.jit
 def scan_rows_back(a, c, r, T: tl.constexpr, BLOCK_D: tl.constexpr):
     """Adjoints g_t = c_t + r_{t+1}, r_t = a_t g_t of every row, and the first r.    (8)"""
     if T == 1:
@@ -175,13 +129,10 @@ def locate(i_s, cu_ptr, L, T: tl.constexpr, PACKED: tl.constexpr):
 
 @triton.jit
 def pack_bc_kernel(
-    b_ptr, c_ptr, bc_ptr, cu_ptr, L, G, N, ROWS,
+    b_ptr, c_ptr, bc_ptr, cu_ptr, L, G, N,
     T: tl.constexpr, BLOCK_N: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """B and C of one tile as (slot, g, n, 2, T) in float32, zero past the end. Grid: (tile, s).
-
-    A group has ROWS ≥ N rows; those past N are left alone.
-    """
+    """B and C of one tile as (slot, g, n, 2, T) in float32, zero past the end. Grid: (tile, s)."""
     i_t, i_s = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     start, end, first_slot = locate(i_s, cu_ptr, L, T, PACKED)
     p_t = start + i_t * T + tl.arange(0, T)
@@ -192,8 +143,7 @@ def pack_bc_kernel(
             p = p_t[:, None] * (G * N) + o_n[None, :]
             b_B = tl.load(b_ptr + p, mask=m, other=0.0).to(tl.float32)
             b_C = tl.load(c_ptr + p, mask=m, other=0.0).to(tl.float32)
-            q = ((first_slot + i_t) * G + o_n // N) * ROWS + o_n % N
-            q = q[None, :] * (2 * T) + tl.arange(0, T)[:, None]
+            q = ((first_slot + i_t) * (G * N) + o_n)[None, :] * (2 * T) + tl.arange(0, T)[:, None]
             m = (o_n < G * N)[None, :] & (tl.arange(0, T) < T)[:, None]
             tl.store(bc_ptr + q, b_B, mask=m)
             tl.store(bc_ptr + q + T, b_C, mask=m)
@@ -231,11 +181,10 @@ def unpack_dbc_kernel(
 @triton.jit
 def scan_fwd_kernel(
     x_ptr, dt_ptr, a_ptr, bc_ptr, d_ptr, z_ptr, bias_ptr, y_ptr,
-    start_ptr, state_ptr, end_ptr, sum_ptr, cu_ptr, L, SEG,
-    ZS: tl.constexpr, D: tl.constexpr, G: tl.constexpr, N: tl.constexpr,
+    start_ptr, state_ptr, end_ptr, sum_ptr, cu_ptr, L, D, G, N, SEG, ZS,
     T: tl.constexpr, BLOCK_D: tl.constexpr, PACKED: tl.constexpr, HAS_D: tl.constexpr,
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, HAS_START: tl.constexpr,
-    SAVE: tl.constexpr, ENDS_ONLY: tl.constexpr, FAST: tl.constexpr, STATES: tl.constexpr,
+    SAVE: tl.constexpr, ENDS_ONLY: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     """One segment of one sequence for one block of channels. Grid: (g * block, segment, s).
 
@@ -248,11 +197,9 @@ def scan_fwd_kernel(
     start, end, first_slot = locate(i_s, cu_ptr, L, T, PACKED)
     segment = i_s * tl.num_programs(1) + i_c
     first, last = i_c * SEG, tl.minimum(i_c * SEG + SEG, tl.cdiv(end - start, T))
-    o_p = i_d * BLOCK_D + scattered(tl.arange(0, BLOCK_D), FAST)
-    m_d = tl.full([BLOCK_D], 1, tl.int1)
-    if D // G % BLOCK_D != 0:
-        m_d = o_p < D // G
-    o_d = (i_g * (D // G) + o_p).to(tl.int64)
+    o_p = i_d * BLOCK_D + tl.arange(0, BLOCK_D)
+    m_d = o_p < D // G
+    o_d = i_g * (D // G) + o_p
     o_t = tl.arange(0, T)
     o = o_t[:, None] * D + o_d[None, :]
     o_z = o_t[:, None] * ZS + o_d[None, :]
@@ -261,37 +208,23 @@ def scan_fwd_kernel(
     if HAS_D:
         b_D = tl.load(d_ptr + o_d, mask=m_d, other=0.0).to(tl.float32)
     b_sum = tl.zeros([BLOCK_D], tl.float32)
-    # Between tiles the states lie in memory: in the slot of the coming tile if SAVE, else, and
-    # after the last tile, in `end_ptr`.
-    o_n = tl.arange(0, STATES)
-    o_h = o_n[:, None] * D + o_d[None, :]
-    p_end = end_ptr + segment * N * D
+    # The state of every n lies in memory between tiles: in the slot of the coming tile if SAVE,
+    # else, and after the last tile, in `end_ptr`.
+    p_end = end_ptr + segment * N * D + o_d
     p_h = p_end
     if SAVE and first < last:
-        p_h = state_ptr + (first_slot + first) * N * D
-    for n in range(0, N, STATES):
-        m_h = (o_n + n < N)[:, None] & m_d[None, :]
-        b_h = tl.zeros([STATES, BLOCK_D], tl.float32)
+        p_h = state_ptr + (first_slot + first) * N * D + o_d
+    for n in range(N):
+        b_h = tl.zeros([BLOCK_D], tl.float32)
         if HAS_START:
-            b_h = tl.load(start_ptr + (segment * N + n) * D + o_h, mask=m_h, other=0.0)
-        tl.store(p_h + n * D + o_h, b_h, mask=m_h)
+            b_h = tl.load(start_ptr + (segment * N + n) * D + o_d, mask=m_d, other=0.0)
+        tl.store(p_h + n * D, b_h, mask=m_d)
     tl.debug_barrier()
-    p = start + first * T
-    m_1 = (o_t < end - p)[:, None] & m_d[None, :]
-    b_x1 = tl.load(x_ptr + p * D + o, mask=m_1, other=0.0)
-    b_dt1 = tl.load(dt_ptr + p * D + o, mask=m_1, other=0.0)
-    if HAS_Z:
-        b_z1 = tl.load(z_ptr + p * ZS + o_z, mask=m_1, other=0.0)
     for i_t in range(first, last):
-        m = m_1
-        b_x, b_dt = b_x1.to(tl.float32), b_dt1.to(tl.float32)
-        p = start + (i_t + 1) * T  # the next tile, loaded before this one is computed
-        m_1 = (o_t < tl.where(i_t + 1 < last, end, p) - p)[:, None] & m_d[None, :]
-        b_x1 = tl.load(x_ptr + p * D + o, mask=m_1, other=0.0)
-        b_dt1 = tl.load(dt_ptr + p * D + o, mask=m_1, other=0.0)
-        if HAS_Z:
-            b_z = b_z1.to(tl.float32)
-            b_z1 = tl.load(z_ptr + p * ZS + o_z, mask=m_1, other=0.0)
+        p = (start + i_t * T) * D
+        m = (o_t < end - start - i_t * T)[:, None] & m_d[None, :]
+        b_x = tl.load(x_ptr + p + o, mask=m, other=0.0).to(tl.float32)
+        b_dt = tl.load(dt_ptr + p + o, mask=m, other=0.0).to(tl.float32)
         if HAS_BIAS:
             b_dt += b_bias[None, :]
         if SOFTPLUS:
@@ -308,27 +241,39 @@ def scan_fwd_kernel(
             p_next = p_end
             if i_t + 1 < last:
                 p_next = p_h + N * D
-        p_bc = bc_ptr + ((first_slot + i_t) * G + i_g) * tl.cdiv(N, STATES) * STATES * (2 * T)
-        # What the next states need is loaded before these are computed: stores, which may alias
-        # as far as the compiler knows, keep it from doing so itself.
-        m_h = (o_n < N)[:, None] & m_d[None, :]
-        b_A1 = tl.load(a_ptr + o_h, mask=m_h, other=0.0)
-        b_h1 = tl.load(p_h + o_h, mask=m_h, other=0.0)
-        for n in range(0, N, STATES):
-            b_A, b_h = b_A1, b_h1
-            m_h = (o_n + n < N)[:, None] & m_d[None, :]
-            m_h1 = (o_n + n + STATES < N)[:, None] & m_d[None, :]
-            b_A1 = tl.load(a_ptr + (n + STATES) * D + o_h, mask=m_h1, other=0.0)
-            b_h1 = tl.load(p_h + (n + STATES) * D + o_h, mask=m_h1, other=0.0)
-            b_h, b_y = scan_states(
-                b_h, b_A, b_dt, b_u, b_y, p_bc, STATES, T, BLOCK_D, ENDS_ONLY, FAST
-            )
-            tl.store(p_next + n * D + o_h, b_h, mask=m_h)
-            p_bc += STATES * (2 * T)
+        p_n = p_h
+        p_a = a_ptr + o_d
+        p_bc = bc_ptr + ((first_slot + i_t) * G + i_g) * N * (2 * T)
+        # What the next n needs is loaded before this n is computed: stores, which may alias as far
+        # as the compiler knows, keep it from doing so itself.
+        b_A1 = tl.load(p_a, mask=m_d, other=0.0)
+        b_h1 = tl.load(p_n, mask=m_d, other=0.0)
+        b_B1 = tl.load(p_bc + o_t)
+        b_C1 = tl.load(p_bc + T + o_t)
+        for n in range(N):
+            b_A, b_h, b_B, b_C = b_A1, b_h1, b_B1, b_C1
+            step = tl.where(n + 1 < N, 1, 0)
+            p_a += step * D
+            p_n += step * D
+            p_bc += step * 2 * T
+            b_A1 = tl.load(p_a, mask=m_d, other=0.0)
+            b_h1 = tl.load(p_n, mask=m_d, other=0.0)
+            b_B1 = tl.load(p_bc + o_t)
+            b_C1 = tl.load(p_bc + T + o_t)
+            b_a = exp2(b_dt * b_A[None, :], FAST)  # (2)
+            b_b = b_u * b_B[:, None]  # (3)
+            _, b_hs, b_h = scan_rows(b_a, b_b, b_h[None, :], T, BLOCK_D)  # (4)
+            if not ENDS_ONLY:
+                b_y += b_hs * b_C[:, None]  # (5)
+            tl.store(p_next, tl.reshape(b_h, (BLOCK_D,)), mask=m_d)
+            p_next += D
         if not ENDS_ONLY:
             if HAS_Z:
+                b_z = tl.load(z_ptr + (start + i_t * T) * ZS + o_z, mask=m, other=0.0).to(
+                    tl.float32
+                )
                 b_y *= b_z * sigmoid(b_z, FAST)  # (6)
-            tl.store(y_ptr + (start + i_t * T) * D + o, b_y.to(y_ptr.dtype.element_ty), mask=m)
+            tl.store(y_ptr + p + o, b_y.to(y_ptr.dtype.element_ty), mask=m)
         if SAVE:
             p_h += N * D
         tl.debug_barrier()

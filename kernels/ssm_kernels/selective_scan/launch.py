@@ -19,10 +19,9 @@ from ssm_kernels.selective_scan.kernel import (
 from ssm_ref.packing import sequence_bounds
 
 LOG2E = 1.4426950408889634
-# Tokens of a tile, channels of a block, warps, states taken at once: H100, November 2026.
+# Tokens of a tile, channels of a block, warps: H100, November 2026.
 TILE = 16
 FORWARD = {"BLOCK_D": 32, "num_warps": 1, "num_stages": 1}
-STATES = 4
 BACKWARD = {"BLOCK_D": 32, "num_warps": 1, "num_stages": 1, "BY_DOT": False}
 # Warps that fill the device; with fewer, sequences are cut into segments.
 FORWARD_WARPS, BACKWARD_WARPS = 900, 4000
@@ -106,12 +105,10 @@ def _rows(z: Tensor) -> tuple[Tensor, int]:
     return z, z.stride(1)
 
 
-def _pack(B: Tensor, C: Tensor, cu: Tensor | None, cut: Geometry, multiple: int) -> Tensor:
-    rows = triton.cdiv(cut.n, multiple) * multiple
-    make = B.new_empty if rows == cut.n else B.new_zeros
-    bc = make(cut.slots, cut.groups, rows, 2, TILE, dtype=torch.float32)
+def _pack(B: Tensor, C: Tensor, cu: Tensor | None, cut: Geometry) -> Tensor:
+    bc = B.new_empty(cut.slots, cut.groups, cut.n, 2, TILE, dtype=torch.float32)
     pack_bc_kernel[(cut.tiles, cut.sequences)](
-        B.contiguous(), C.contiguous(), bc, cu, cut.length, cut.groups, cut.n, rows,
+        B.contiguous(), C.contiguous(), bc, cu, cut.length, cut.groups, cut.n,
         T=TILE, BLOCK_N=16, PACKED=cut.packed,
     )  # fmt: skip
     return bc
@@ -156,9 +153,7 @@ def scan(
     states = _state(x, cut.slots if save else 0, cut)
     if not y.numel():
         return y, _state(x, cut.sequences, cut).zero_().transpose(1, 2).contiguous(), states
-    at_once = min(STATES, triton.next_power_of_2(cut.n))
-    x, dt, a = x.contiguous(), dt.contiguous(), _scaled(A)
-    bc = _pack(B, C, cu_seqlens, cut, at_once)
+    x, dt, a, bc = x.contiguous(), dt.contiguous(), _scaled(A), _pack(B, C, cu_seqlens, cut)
     gate, z_stride = (None, 0) if z is None else _rows(z)
     start = _by_state(initial_state)
     ends = _state(x, cut.sequences * cut.segments, cut)
@@ -168,9 +163,9 @@ def scan(
     def launch(first: Tensor | None, *, ends_only: bool) -> None:
         scan_fwd_kernel[cut.grid](
             x, dt, a, bc, D, gate, dt_bias, y, first, states, ends, sums, cu_seqlens,
-            cut.length, cut.tiles_per_segment, ZS=z_stride, D=cut.d, G=cut.groups, N=cut.n,
-            STATES=at_once, HAS_D=D is not None, HAS_START=first is not None,
-            SAVE=save and not ends_only, ENDS_ONLY=ends_only, **flags, **FORWARD,
+            cut.length, cut.d, cut.groups, cut.n, cut.tiles_per_segment, z_stride,
+            HAS_D=D is not None, HAS_START=first is not None, SAVE=save and not ends_only,
+            ENDS_ONLY=ends_only, **flags, **FORWARD,
         )  # fmt: skip
 
     if cut.segments > 1:
@@ -222,7 +217,7 @@ def scan_backward(
         dt.contiguous(),
         dy.contiguous(),
         _scaled(A),
-        _pack(B, C, cu_seqlens, cut, 1),
+        _pack(B, C, cu_seqlens, cut),
     )
     gate, z_stride = (None, 0) if z is None else _rows(z)
     parts = cut.sequences * cut.segments

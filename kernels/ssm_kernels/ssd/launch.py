@@ -18,8 +18,10 @@ from ssm_kernels.ssd.plan import Plan
 
 # H100, November 2026.
 FWD = {"num_warps": 4, "STAGES": 2}
-WALK = GROUP = {"num_warps": 4, "num_stages": 2}
-STATE = CHUNK = {"num_warps": 8, "num_stages": 2}
+WALK = {"num_warps": 4, "num_stages": 3}
+GROUP = {"num_warps": 4, "num_stages": 2}
+STATE = {"num_warps": 8, "num_stages": 3}
+CHUNK = {"num_warps": 8, "num_stages": 3}
 NARROW_STAGES = 1  # float32 tiles fill twice the shared memory
 
 
