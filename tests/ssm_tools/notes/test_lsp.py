@@ -79,6 +79,59 @@ def test_lookups(tmp_path: Path) -> None:
         found = await client.text_document_references_async(asked)
         assert [(one.uri, one.range.start.character) for one in found] == [(uri, 14)]
 
+        hovered = [
+            ("[[@gu", "gu2023mamba", "title: Mamba"),
+            ("[[claim", "one", "- id: one"),
+            ("[[b#Part", "The B", "of it"),
+        ]
+        for text, name, excerpt in hovered:
+            hover = await client.text_document_hover_async(types.HoverParams(**at(uri, text)))
+            assert hover.contents.value.startswith(f"**{name}**")
+            assert excerpt in hover.contents.value
+
+    ask(tmp_path, question)
+
+
+def test_concepts_snippets_and_blocks(tmp_path: Path) -> None:
+    text = "---\nconcept: b\nup: '[[b#^blk]]'\n---\n\n```snippet b/first\n```\n"
+
+    async def question(client: LanguageClient, uri: str) -> None:
+        version = types.VersionedTextDocumentIdentifier(uri=uri, version=2)
+        whole = types.TextDocumentContentChangeWholeDocument(text)
+        client.text_document_did_change(types.DidChangeTextDocumentParams(version, [whole]))
+        document = types.TextDocumentIdentifier(uri)
+
+        async def defined(line: int, column: int) -> tuple[str, int]:
+            where = types.DefinitionParams(document, types.Position(line, column))
+            place = await client.text_document_definition_async(where)
+            return place.uri.removeprefix(tmp_path.as_uri() + "/"), place.range.start.line
+
+        assert await defined(1, 10) == ("concepts/b.yml", 0)
+        assert await defined(5, 14) == ("snippets/b/first.py", 0)
+        assert await defined(2, 8) == ("b.md", 10)
+        where = types.HoverParams(document, types.Position(5, 14))
+        hover = await client.text_document_hover_async(where)
+        assert hover.contents.value == "**b/first**\n\n```python\n# %% shown\n```"
+        context = types.ReferenceContext(include_declaration=False)
+        block = types.TextDocumentIdentifier((tmp_path / "b.md").as_uri())
+        asked = types.ReferenceParams(context, block, types.Position(10, 8))
+        found = await client.text_document_references_async(asked)
+        assert [(one.uri, one.range.start.line) for one in found] == [(uri, 2)]
+
+    ask(tmp_path, question)
+
+
+def test_a_change_by_another_program_is_told(tmp_path: Path) -> None:
+    async def question(client: LanguageClient, uri: str) -> None:
+        await client.text_document_hover_async(types.HoverParams(**at(uri, "[[b]]")))
+        assert len(client.diagnostics[uri]) == 1
+        (tmp_path / "mmaba.md").write_text("[[gone]]")
+        new = types.FileEvent((tmp_path / "mmaba.md").as_uri(), types.FileChangeType.Created)
+        client.workspace_did_change_watched_files(types.DidChangeWatchedFilesParams([new]))
+        await client.text_document_hover_async(types.HoverParams(**at(uri, "[[b]]")))
+        assert not client.diagnostics[uri]
+        assert [d.code for d in client.diagnostics[new.uri]] == ["L001"]
+
     ask(tmp_path, question)
 
 
@@ -131,8 +184,19 @@ def test_completion_and_rename(tmp_path: Path) -> None:
         )
         asked = types.RenameParams(new_name="c", **at(uri, "[[b]]"))
         edit = await client.text_document_rename_async(asked)
-        rewritten, moved = edit.document_changes
-        assert "[[c]], [[c#Part|x]]" in rewritten.edits[0].new_text
-        assert (moved.old_uri[-5:], moved.new_uri[-5:]) == ("/b.md", "/c.md")
+        changes = edit.document_changes
+        texts = {x.text_document.uri: x.edits[0].new_text for x in changes if hasattr(x, "edits")}
+        renamed = [x for x in changes if isinstance(x, types.RenameFile)]
+        moves = {Path(x.old_uri).name: Path(x.new_uri).name for x in renamed}
+        assert "[[c]], [[c#Part|x]]" in texts[uri]
+        assert "[[claim:c/one]]" in texts[uri]
+        assert "\nconcept: c\n" in texts[(tmp_path / "b.md").as_uri()]
+        assert moves == {"b.md": "c.md", "b.yml": "c.yml", "first.py": "first.py"}
+        assert texts[(tmp_path / "redirects.yml").as_uri()] == "b.md: c.md\n"
+        asked = types.RenameParams(new_name="New part", **at(uri, "[[b#Part"))
+        edit = await client.text_document_rename_async(asked)
+        texts = {x.text_document.uri: x.edits[0].new_text for x in edit.document_changes[:2]}
+        assert "## New part\n" in texts[(tmp_path / "b.md").as_uri()]
+        assert "[[b#New part|x]]" in texts[uri]
 
     ask(tmp_path, question)

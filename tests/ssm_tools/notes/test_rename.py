@@ -91,9 +91,108 @@ def test_a_moved_note_still_means_what_it_meant(tmp_path: Path) -> None:
     assert read(tmp_path)["z/q/a.md"] == "[[x/b]] [[../../y/c]] [t](../../x/b.md)"
 
 
-NAMES = st.sampled_from(["p", "p q", "имя", "ёж", "n/p", "n/m/p", "1", "v1.2"])
+FOLDER_NOTES = {
+    "x/index.md": "",
+    "a.md": "---\nup: '[[x]]'\nby: \"[[x/index]]\"\n---\n[[x]] [[x/]] [[x|X]] [t](x/) [[x/index]]",
+    "y/b.md": "[[x]] [t](../x/) [u](../x/index.md) [[/x]]",
+}
+
+
+def test_a_folder_is_renamed_where_links_name_it(tmp_path: Path) -> None:
+    write(tmp_path, FOLDER_NOTES)
+    before = read(tmp_path)
+    rename(tmp_path, "x", "z q")
+    after = read(tmp_path)
+    assert after["a.md"] == (
+        "---\nup: '[[z q]]'\nby: \"[[z q/index]]\"\n---\n"
+        "[[z q]] [[z q/]] [[z q|X]] [t](z%20q/) [[z q/index]]"
+    )
+    assert after["y/b.md"] == "[[z q]] [t](../z%20q/) [u](../z%20q/index.md) [[/z q]]"
+    rename(tmp_path, "z q", "x")
+    assert read(tmp_path) == before
+
+
+def test_quotes_of_the_front_matter_are_kept(tmp_path: Path) -> None:
+    write(tmp_path, {"a.md": "---\nup: '[[b|B]]'\nby: \"[[b#h]]\"\n---\n", "b.md": "# h"})
+    before = read(tmp_path)
+    rename(tmp_path, "b", 'it\'s "b"')
+    assert read(tmp_path)["a.md"] == (
+        '---\nup: \'[[it\'\'s "b"|B]]\'\nby: "[[it\'s \\"b\\"#h]]"\n---\n'
+    )
+    assert not [t for t in targets(load_vault(tmp_path)) if "(" in t]
+    rename(tmp_path, 'it\'s "b"', "b")
+    assert read(tmp_path) == before
+
+
+def test_a_picture_is_renamed(tmp_path: Path) -> None:
+    write(tmp_path, {"a.md": "![[p.png|9]] ![i](img/p.png)", "img/p.png": ""})
+    rename(tmp_path, "img/p.png", "q.png")
+    assert read(tmp_path)["a.md"] == "![[q.png|9]] ![i](img/q.png)"
+    assert load_redirects(tmp_path) == {}
+
+
+S6 = "---\nconcept: s6\n---\n[[claim:one]]\n\n```snippet s6/run\n```\n"
+CONCEPT = {
+    "docs/ru/ssm/selective/s6.md": S6,
+    "docs/en/ssm/selective/s6.md": S6,
+    "docs/ru/t.md": "[[s6]] [[claim:s6/one]] s6 `s6/run` [[claim:s6b/one]]\n",
+    "docs/en/t.md": "[[s6|S6]] [[claim:s6/one]]\n\n- x\n\n  ```snippet s6/run\n  ```\n",
+    "docs/concepts/s6.yml": "family: selective\nrequires: [s4]\nimplementation: [ssm_ref.s6.s6]\n",
+    "docs/concepts/s6b.yml": (
+        "family: x\nrequires: [s6, s6b_s6]\nimplementation: [ssm_ref.s6.s6]\nclaims:\n"
+        "  - id: one\n    en: about s6/run\n    snippet: s6/run\n"
+    ),
+    "docs/concepts/s4.yml": "family: x\nrequires:\n  - s6\n  - s5\npapers: [s6]\n",
+    "docs/snippets/s6/run.py": "print(6)\n",
+    "ssm_ref/selective/s6.py": "",
+    "tests/ssm_ref/selective/test_s6.py": "",
+}
+
+
+def everything(root: Path) -> dict[str, str]:
+    paths = [path for path in root.rglob("*") if path.is_file() and path.name != "redirects.yml"]
+    return {path.relative_to(root).as_posix(): path.read_bytes().decode() for path in paths}
+
+
+def test_a_concept_goes_with_its_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, CONCEPT)
+    monkeypatch.chdir(tmp_path)
+    before = everything(tmp_path)
+    assert main(["rename", "ssm/selective/s6", "ssm/hybrid/s7"]) == 0
+    said = capsys.readouterr().out
+    assert "left, since imports and ties name them: ssm_ref/selective/s6.py, tests/" in said
+    now = everything(tmp_path)
+    assert now["docs/en/ssm/hybrid/s7.md"] == S6.replace("s6", "s7")
+    assert now["docs/ru/t.md"] == "[[s7]] [[claim:s7/one]] s6 `s6/run` [[claim:s6b/one]]\n"
+    assert "```snippet s7/run" in now["docs/en/t.md"]
+    assert now["docs/concepts/s7.yml"].startswith("family: hybrid\nrequires: [s4]\nimplementation:")
+    assert "ssm_ref.s6.s6" in now["docs/concepts/s7.yml"]
+    assert "requires: [s7, s6b_s6]" in now["docs/concepts/s6b.yml"]
+    assert "en: about s6/run\n    snippet: s7/run" in now["docs/concepts/s6b.yml"]
+    assert now["docs/concepts/s4.yml"] == "family: x\nrequires:\n  - s7\n  - s5\npapers: [s6]\n"
+    assert now["docs/snippets/s7/run.py"] == "print(6)\n"
+    assert load_redirects(tmp_path / "docs") == {"ssm/selective/s6.md": "ssm/hybrid/s7.md"}
+    assert main(["rename", "ssm/hybrid/s7", "ssm/selective/s6"]) == 0
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("new", ["S-7", "s4", "новое", "a#b", "a|b"])
+def test_a_concept_keeps_a_slug_of_its_own(tmp_path: Path, new: str) -> None:
+    write(tmp_path, CONCEPT)
+    with pytest.raises(RenameError):
+        plan_rename(load_vault(tmp_path / "docs"), "ssm/selective/s6", new)
+
+
+NAMES = st.sampled_from(
+    ["p", "p q", "имя", "ёж", "n/p", "n/m/p", "1", "v1.2", "it's", "50%", "T (1)"]
+)
 FOLDERS = st.sampled_from(["", "x/", "x/y/", "z/"])
-MANNERS = ["[[{name}]]", "[[{name}|t]]", "![[{name}]]", "[[/{path}]]", "[[{path}.md#h|t]]"]
+MANNERS = [
+    *("[[{name}]]", "[[{name}|t]]", "![[{name}]]", "[[/{path}]]", "[[{path}.md#h|t]]"),
+    *("[t](</{path}.md>)", "[[{name}#H]]"),
+]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -114,7 +213,8 @@ def test_there_and_back_on_made_vaults(
 ) -> None:
     root = tmp_path_factory.mktemp("vault")
     links = " ".join(m.format(name="target", path=home + "target") for m in manners)
-    files = {f"{folder}s{i}.md": filler + "\n\n" + links for i, folder in enumerate(sources)}
+    head = f"---\nup: '[[{home}target]]'\nby: [\"[[target#h|t]]\"]\n---\n"
+    files = {f"{folder}s{i}.md": f"{head}{filler}\n\n{links}" for i, folder in enumerate(sources)}
     write(root, {**files, f"{home}target.md": "# h\n" + links})
     before = read(root)
     rename(root, home + "target", "/" + new if "/" in new else new)

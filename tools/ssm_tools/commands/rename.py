@@ -33,9 +33,11 @@ def run(args: argparse.Namespace) -> int:
         return 2
     for before, after in plan.moves.items():
         print(f"{before} -> {after}")
-    for note_id in plan.texts:
-        print(f"{note_id}: rewritten")
+    for path in (*plan.texts, *plan.files):
+        print(f"{path}: rewritten")
     print(f"{len(plan.moves)} files moved, {plan.links} links rewritten")
+    if plan.left:
+        print("left, since imports and ties name them: " + ", ".join(plan.left))
     if not args.dry_run:
         apply_plan(vault, plan)
     return 0

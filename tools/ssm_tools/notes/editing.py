@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssm_tools.findings import Fix
+from ssm_tools.notes.beside import claims, concepts, papers, snippets, thing_at
 from ssm_tools.notes.fragments import obsidian_text
 from ssm_tools.notes.link_findings import alternatives
-from ssm_tools.notes.model import Heading, Link, Note, NoteId
+from ssm_tools.notes.model import Block, Heading, Link, Note, NoteId
 from ssm_tools.notes.plain import quick_text
 from ssm_tools.notes.resolution import Found, resolve_path
 from ssm_tools.notes.session import Session
@@ -23,8 +24,6 @@ from ssm_tools.notes.transclusion import region
 
 _FENCE = re.compile(r"\s*(?:`{3,}|~{3,})snippet\s+(\S*)$")
 _CONCEPT = re.compile(r"concept:\s*(\S*)$")
-_KEY = re.compile(r"^([\w-]+):", re.MULTILINE)
-_CLAIM = re.compile(r"^\s*-\s*id:\s*(\S+)", re.MULTILINE)
 EXCERPT = 600
 
 
@@ -60,25 +59,29 @@ def heading_at(note: Note, offset: int) -> Heading | None:
     return next((heading for heading in note.headings if heading.line == line), None)
 
 
+def block_at(note: Note, offset: int) -> Block | None:
+    """The block whose mark, `^id`, lies around an offset."""
+    return next((b for b in note.blocks if b.mark_start <= offset <= b.mark_end), None)
+
+
 def completions(session: Session, note: Note, offset: int) -> list[Choice]:
     """What may stand at an offset: notes, headings, blocks, papers, claims, concepts, snippets."""
     line, column = note.place(offset)
     before = note.line_text(line)[: column - 1]
     if match := _FENCE.match(before):
-        return _choices(_snippets(session), offset - len(match.group(1)), offset, "snippet")
-    if offset < note.body_start:
-        match = _CONCEPT.match(before)
-        names = [path.stem for path in _concepts(session)]
-        return _choices(names, offset - len(match.group(1)), offset, "concept") if match else []
+        return _choices(snippets(session.root), offset - len(match.group(1)), offset, "snippet")
+    if offset < note.body_start and (match := _CONCEPT.match(before)):
+        names = [path.stem for path in concepts(session.root)]
+        return _choices(names, offset - len(match.group(1)), offset, "concept")
     opened = before.rfind("[[")
     if opened < 0 or "]]" in before[opened:] or "|" in before[opened:]:
         return []
     inner = before[opened + 2 :]
     start = offset - len(inner)
     if inner.startswith("@"):
-        return _choices(_papers(session), start + 1, offset, "paper")
+        return _choices(papers(session.root), start + 1, offset, "paper")
     if inner.startswith("claim:"):
-        return _choices(_claims(session, note), start + 6, offset, "claim")
+        return _choices(claims(session.root, note), start + 6, offset, "claim")
     inner = inner.rpartition("::")[2]
     start = offset - len(inner)
     if "#" in inner:
@@ -116,32 +119,6 @@ def _fragments(session: Session, note: Note, inner: str, offset: int) -> list[Ch
     ]
 
 
-def _papers(session: Session) -> list[str]:
-    return [match.group(1) for match in _KEY.finditer(_read(session.root / "papers.yml"))]
-
-
-def _concepts(session: Session) -> list[Path]:
-    return sorted((session.root / "concepts").glob("*.yml"))
-
-
-def _claims(session: Session, note: Note) -> list[str]:
-    names = []
-    for path in _concepts(session):
-        own = path.stem == note.concept
-        for match in _CLAIM.finditer(_read(path)):
-            names.append(match.group(1) if own else f"{path.stem}/{match.group(1)}")
-    return names
-
-
-def _snippets(session: Session) -> list[str]:
-    folder = session.root / "snippets"
-    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.glob("*/*.py"))
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-
 def definition(session: Session, note: Note, offset: int) -> Spot | None:
     """Where what stands at an offset is defined: a note, section, block, paper, claim, snippet."""
     if found := link_at(note, offset):
@@ -154,36 +131,22 @@ def definition(session: Session, note: Note, offset: int) -> Spot | None:
         target = session.vault.notes[part.note]
         line, _ = target.place(part.start) if answer.place else (1, 1)
         return Spot(target.path, line)
-    for citation in note.citations:
-        if citation.start <= offset <= citation.end:
-            return _spot(session.root / "papers.yml", rf"^{re.escape(citation.key)}:")
-    for mark in note.claims:
-        if mark.start <= offset <= mark.end:
-            path = session.root / "concepts" / f"{mark.concept or note.concept}.yml"
-            return _spot(path, rf"^\s*-\s*id:\s*{re.escape(mark.claim)}\s*$")
-    for fence in note.fences:
-        kind, _, name = fence.info.partition(" ")
-        if kind == "snippet" and fence.start <= offset <= fence.end:
-            path = session.root / "snippets" / f"{name.strip()}.py"
-            return Spot(path) if path.is_file() else None
-    return None
-
-
-def _spot(path: Path, pattern: str) -> Spot | None:
-    text = _read(path)
-    match = re.search(pattern, text, re.MULTILINE)
-    return Spot(path, text.count("\n", 0, match.start()) + 1) if match else None
+    thing = thing_at(session.root, note, offset)
+    return Spot(thing.path, thing.line) if thing else None
 
 
 def hover(session: Session, note: Note, offset: int) -> str | None:
-    """The title and the beginning of what a link means, as Markdown."""
+    """The title and the beginning of what stands at an offset, as Markdown."""
     found = link_at(note, offset)
     if found is None:
-        return None
+        thing = thing_at(session.root, note, offset)
+        return f"**{thing.name}**\n\n{thing.excerpt}" if thing else None
     answer = session.answers[note.id][found[0]]
-    part = region(session.vault, answer) if isinstance(answer, Found) else None
-    if part is None:
+    if not isinstance(answer, Found):
         return None
+    part = region(session.vault, answer)
+    if part is None:
+        return f"`{answer.target}`"
     target = session.vault.notes[part.note]
     text = target.text[part.start : min(part.end, part.start + 4 * EXCERPT)].strip()
     paragraphs = [p for p in text.split("\n\n") if not p.lstrip().startswith(("#", "```", "!!!"))]
@@ -200,6 +163,8 @@ def references(session: Session, note: Note, offset: int) -> list[tuple[Note, Li
         if not isinstance(answer, Found):
             return []
         target, fragment = answer.target, answer.fragment
+    elif block := block_at(note, offset):
+        fragment = "^" + block.id
     elif heading := heading_at(note, offset):
         fragment = heading.id if heading.level > 1 else ""
     return [
@@ -218,11 +183,10 @@ def renamed(session: Session, note: Note, offset: int) -> str:
         answer = session.answers[note.id][found[0]]
         if isinstance(answer, Found) and answer.note:
             return answer.target + (f"#{answer.fragment}" if answer.fragment else "")
+    if block := block_at(note, offset):
+        return f"{note.id}#^{block.id}"
     if heading := heading_at(note, offset):
         return f"{note.id}#{heading.text}"
-    for block in note.blocks:
-        if block.mark_start <= offset <= block.mark_end:
-            return f"{note.id}#^{block.id}"
     return note.id
 
 

@@ -27,7 +27,13 @@ def property_links(text: str, matter: FrontMatter) -> list[Link]:
         target = wiki_target(inner)
         start, end, inside = match.start(1) + 1, match.end(2) + 2, match.start(2)
         line = text.count("\n", 0, start) + 1
-        what = (LinkKind.PROPERTY, target.path, target.fragment, target.text, target.relation)
+        path = target.path.replace("''", "'") if match.group(1) == "'" else _plain(target.path)
+        what = (LinkKind.PROPERTY, path, target.fragment, target.text, target.relation)
         where = (start, end, line, start - begin + 1, inside + target.begin, inside + target.end)
         links.append(Link(*what, *where, start, end))
     return links
+
+
+def _plain(path: str) -> str:
+    """What a double-quoted path says; a backslash of its own became a slash already."""
+    return path.replace('/"', '"').replace("//", "/")

@@ -37,15 +37,21 @@ def apply_plan(vault: Vault, plan: Plan) -> None:
     """Write the texts, move the files and enter the redirects of a rename."""
     for note_id, text in plan.texts.items():
         write_text(vault.notes[note_id].path, text)
+    for path, text in plan.files.items():
+        write_text(vault.root / path, text)
     for old, new in plan.moves.items():
         target = vault.root / new
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(vault.root / old, target)
         _remove_empty((vault.root / old).parent, vault.root)
     if plan.redirects:
-        redirects = merged(load_redirects(vault.root), plan.redirects)
-        lines = yaml.safe_dump(redirects, allow_unicode=True, sort_keys=True)
-        write_text(vault.root / NAME, lines)
+        write_text(vault.root / NAME, redirects_text(vault, plan))
+
+
+def redirects_text(vault: Vault, plan: Plan) -> str:
+    """The text of `redirects.yml` after a rename."""
+    redirects = merged(load_redirects(vault.root), plan.redirects)
+    return str(yaml.safe_dump(redirects, allow_unicode=True, sort_keys=True))
 
 
 def _remove_empty(folder: Path, root: Path) -> None:

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field, replace
 from ssm_tools.notes.edits import Edit, rewrite
 from ssm_tools.notes.fragments import answers_to, obsidian_text
 from ssm_tools.notes.model import Block, Heading, Link, Note, NoteId
+from ssm_tools.notes.rename_concept import Following, following
 from ssm_tools.notes.resolution import Found, Tier, resolve
 from ssm_tools.notes.slug import slugify
 from ssm_tools.notes.spelling import respelt
 from ssm_tools.notes.targets import without_suffix
 from ssm_tools.notes.vault import Vault
+
+_UNLINKABLE = set("#^|[]\n")
 
 
 class RenameError(ValueError):
@@ -25,12 +28,18 @@ class RenameError(ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a rename will do: `texts` by the path before, `moves` from path to path, redirects."""
+    """What a rename will do: `texts` by the path before, `moves` from path to path, redirects.
+
+    `files` are texts of other files that change (concepts), by the path before; `left` are files
+    that bear the old name and stay as they are.
+    """
 
     texts: Mapping[NoteId, str] = field(default_factory=dict)
     moves: Mapping[str, str] = field(default_factory=dict)
     redirects: Mapping[str, str] = field(default_factory=dict)
     links: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
 
 
 def plan_rename(vault: Vault, old: str, new: str) -> Plan:
@@ -46,7 +55,11 @@ def plan_rename(vault: Vault, old: str, new: str) -> Plan:
     taken = [b for a, b in moves.items() if (b in vault.notes or b in vault.files) and b != a]
     if taken:
         raise RenameError(f"{taken[0]} is there already")
-    return _plan_moves(vault, moves)
+    try:
+        more = following(vault, moves)
+    except ValueError as error:
+        raise RenameError(str(error)) from error
+    return _plan_moves(vault, moves | more.moves, more)
 
 
 def _moves(vault: Vault, old: str, new: str) -> dict[str, str]:
@@ -55,6 +68,8 @@ def _moves(vault: Vault, old: str, new: str) -> dict[str, str]:
     new = new.strip("/")
     if not new or ".." in new.split("/"):
         raise RenameError(f"{new!r} is no path inside the vault")
+    if set(new) & _UNLINKABLE:
+        raise RenameError(f"{new!r} cannot be linked to: a link ends at # ^ | [ ]")
     for prefix in _prefixes(vault, old):
         source, target = prefix + old, prefix + new
         note = source if source.lower().endswith(".md") else source + ".md"
@@ -62,6 +77,10 @@ def _moves(vault: Vault, old: str, new: str) -> dict[str, str]:
             if "/" not in new and "/" in old and not rooted:
                 target = f"{note.rpartition('/')[0]}/{new}"
             moves[note] = target if target.lower().endswith(".md") else target + ".md"
+            continue
+        if source in vault.files:
+            near = f"{source.rpartition('/')[0]}/{new}"
+            moves[source] = near if "/" not in new and "/" in old and not rooted else target
             continue
         for path in (*vault.notes, *vault.files):
             if path.startswith(source + "/"):
@@ -90,7 +109,7 @@ def _by_name(vault: Vault, old: str, new: str) -> dict[str, str]:
     return {n.id: n.id[: len(n.id) - len(n.key)] + name for n in named}
 
 
-def _plan_moves(vault: Vault, moves: dict[str, str]) -> Plan:
+def _plan_moves(vault: Vault, moves: dict[str, str], more: Following) -> Plan:
     after = _moved(vault, moves)
     texts: dict[NoteId, str] = {}
     count = 0
@@ -112,10 +131,11 @@ def _plan_moves(vault: Vault, moves: dict[str, str]) -> Plan:
                 full = before.tier is Tier.EXACT
                 path = respelt(link, wanted, after, here, full=full)
                 edits.append(_path_edit(note, link, path))
-        if edits:
+        count += len(edits)
+        if edits := [*edits, *more.edits.get(note.id, ())]:
             texts[note.id] = rewrite(note.text, dict.fromkeys(edits))
-            count += len(edits)
-    return Plan(texts, moves, _redirects(vault, moves), count)
+    redirects = _redirects(vault, moves)
+    return Plan(texts, moves, redirects, count, more.files, tuple(more.left))
 
 
 def _moved(vault: Vault, moves: Mapping[str, str]) -> Vault:
@@ -134,6 +154,11 @@ def _path_edit(note: Note, link: Link, path: str) -> Edit:
     stop = end if mark < 0 else start + mark
     if link.kind in ("markdown", "image") and note.text[start - 1 : start] != "<":
         path = path.replace("%", "%25").replace(" ", "%20")
+    quote = note.text[link.start - 1 : link.start] if link.kind == "property" else ""
+    if quote == "'":
+        path = path.replace("'", "''")
+    elif quote == '"':
+        path = path.replace("\\", "\\\\").replace('"', '\\"')
     return start, stop, path
 
 

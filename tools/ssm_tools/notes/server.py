@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
@@ -13,8 +14,9 @@ from pygls.workspace import PositionCodec
 
 from ssm_tools.findings import Finding, Severity
 from ssm_tools.notes import editing
-from ssm_tools.notes.model import Note, NoteId
-from ssm_tools.notes.rename import RenameError, plan_rename
+from ssm_tools.notes.model import Note, NoteId, line_starts
+from ssm_tools.notes.redirects import NAME, redirects_text
+from ssm_tools.notes.rename import Plan, RenameError, plan_rename
 from ssm_tools.notes.session import Session
 
 _SEVERITIES = {
@@ -91,6 +93,33 @@ class NotesServer(LanguageServer):
             source="ssm-notes",
         )
 
+    def planned(
+        self, plan: Plan
+    ) -> Iterator[types.TextDocumentEdit | types.RenameFile | types.CreateFile]:
+        """The edits and moves of a rename, the redirects included, in their order."""
+        vault, root = self.session.vault, self.session.root
+        for note_id, text in plan.texts.items():
+            known = vault.notes[note_id]
+            yield self.rewritten(known.path, known.text, text)
+        for path, text in plan.files.items():
+            old = (root / path).read_bytes().decode("utf-8", "replace")
+            yield self.rewritten(root / path, old, text)
+        for before, after in plan.moves.items():
+            yield types.RenameFile(self.uri(root / before), self.uri(root / after))
+        if plan.redirects:
+            redirects = root / NAME
+            if not redirects.is_file():
+                yield types.CreateFile(self.uri(redirects))
+            old = redirects.read_text(encoding="utf-8") if redirects.is_file() else ""
+            yield self.rewritten(redirects, old, redirects_text(vault, plan))
+
+    def rewritten(self, path: Path, old: str, new: str) -> types.TextDocumentEdit:
+        """The edit that makes a file's text another."""
+        last = len(line_starts(old))  # past the end is the end
+        whole = types.Range(types.Position(0, 0), types.Position(last, 0))
+        document = types.OptionalVersionedTextDocumentIdentifier(self.uri(path))
+        return types.TextDocumentEdit(document, [types.TextEdit(whole, new)])
+
     def changed(self, uri: str, text: str | None) -> None:
         """Take over a document's text (None: the file's), and tell what that changes."""
         path = to_fs_path(uri)
@@ -101,10 +130,17 @@ class NotesServer(LanguageServer):
             self.session.overlays.pop(note_id, None)
         else:
             self.session.overlays[note_id] = text
-        for touched in {*self.session.refresh(), note_id}:
-            note = self.session.vault.notes.get(touched)
+        self.tell({*self.session.refresh(), note_id})
+
+    def tell(self, touched: set[NoteId]) -> None:
+        """Send the findings of these notes; of one that is gone, that it has none."""
+        for note_id in touched:
+            note = self.session.vault.notes.get(note_id)
             if note is not None:
                 self.publish(note)
+            else:
+                uri = self.uri(self.session.root / note_id)
+                self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
 
 
 def make_server(root: Path) -> NotesServer:
@@ -126,7 +162,11 @@ def make_server(root: Path) -> NotesServer:
 
     @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
     def saved(ls: NotesServer, params: types.DidSaveTextDocumentParams) -> None:
-        ls.session.refresh()
+        ls.tell(ls.session.refresh())
+
+    @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
+    def elsewhere(ls: NotesServer, params: types.DidChangeWatchedFilesParams) -> None:
+        ls.tell(ls.session.refresh())
 
     triggers = types.CompletionOptions(trigger_characters=["[", "#", "^", "@", ":", "/", " "])
 
@@ -197,16 +237,10 @@ def _add_changes(server: NotesServer) -> None:
         except RenameError as error:
             ls.window_show_message(types.ShowMessageParams(types.MessageType.Error, str(error)))
             return None
-        changes: list[types.TextDocumentEdit | types.RenameFile] = []
-        for note_id, text in plan.texts.items():
-            known = ls.session.vault.notes[note_id]
-            whole = types.TextEdit(ls.range(known, 0, len(known.text)), text)
-            document = types.OptionalVersionedTextDocumentIdentifier(ls.uri(known.path))
-            changes.append(types.TextDocumentEdit(document, [whole]))
-        root = ls.session.root
-        for before, after in plan.moves.items():
-            changes.append(types.RenameFile(ls.uri(root / before), ls.uri(root / after)))
-        return types.WorkspaceEdit(document_changes=changes)
+        if plan.left:
+            said = "left, since imports and ties name them: " + ", ".join(plan.left)
+            ls.window_show_message(types.ShowMessageParams(types.MessageType.Info, said))
+        return types.WorkspaceEdit(document_changes=[*ls.planned(plan)])
 
     @server.feature(types.TEXT_DOCUMENT_CODE_ACTION)
     def act(ls: NotesServer, params: types.CodeActionParams) -> list[types.CodeAction] | None:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ssm_tools.findings import Finding
 from ssm_tools.notes.check import in_order, located, note_findings
+from ssm_tools.notes.lazy import LazyAnswers, LazyNotes
 from ssm_tools.notes.link_findings import LinkChecker
 from ssm_tools.notes.model import Named, Note, NoteId
 from ssm_tools.notes.names import FOLDER_NOTES
 from ssm_tools.notes.parity import parity_findings
 from ssm_tools.notes.parse import parse_note
-from ssm_tools.notes.resolution import Answer, resolve
 from ssm_tools.notes.slug import joined
 from ssm_tools.notes.source import digest
 from ssm_tools.notes.trace import Trace, asked_name, places_of, trace_of
@@ -46,45 +47,6 @@ class State:
     of_parity: dict[NoteId, list[Finding]] = field(default_factory=dict)
 
 
-class LazyNotes(Mapping[NoteId, Note]):
-    """Notes by id, each parsed when it is first asked for."""
-
-    def __init__(self, session: Session, ids: Iterable[NoteId], languages: tuple[str, ...]) -> None:
-        self.session, self.languages = session, languages
-        self.ids = dict.fromkeys(ids)
-
-    def __getitem__(self, note_id: NoteId) -> Note:
-        if note_id not in self.ids:
-            raise KeyError(note_id)
-        known = self.session.parsed_notes.get(note_id)
-        if known is None:
-            data = self.session.data(note_id)
-            if isinstance(data, Finding):  # it was there when the folder was listed
-                data = b""
-            known = self.session.parse(data, note_id, self.languages)
-        return known
-
-    def __iter__(self) -> Iterator[NoteId]:
-        return iter(self.ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __contains__(self, note_id: object) -> bool:
-        return note_id in self.ids
-
-
-class LazyAnswers(dict[str, tuple[Answer, ...]]):
-    """Answers to the links of a vault's notes, each note's found when they are asked for."""
-
-    vault: Vault
-
-    def __missing__(self, note_id: str) -> tuple[Answer, ...]:
-        note = self.vault.notes[NoteId(note_id)]
-        answers = self[note_id] = tuple(resolve(self.vault, note, link) for link in note.links)
-        return answers
-
-
 class Session:
     """Answers and findings of a vault, brought up to date by `refresh`.
 
@@ -112,7 +74,8 @@ class Session:
         self.refresh()
 
     def _vault(self, named: Mapping[NoteId, Named], state: State) -> Vault:
-        notes = LazyNotes(self, named, state.languages)
+        read = partial(self._read_now, languages=state.languages)
+        notes = LazyNotes(named, self.parsed_notes, read)
         findings = (*state.listed, *self._unread.values())
         return Vault(self.root, state.languages, notes, state.files, findings, named)
 
@@ -164,6 +127,12 @@ class Session:
         """The findings of one note and of its translations; paths as in the vault."""
         state = self.state
         return [*state.of_links.get(note_id, ()), *state.of_parity.get(note_id, ())]
+
+    def _read_now(self, note_id: NoteId, languages: tuple[str, ...]) -> Note:
+        data = self.data(note_id)
+        if isinstance(data, Finding):  # it was there when the folder was listed
+            data = b""
+        return self.parse(data, note_id, languages)
 
     def data(self, note_id: NoteId) -> bytes | Finding:
         """A note's bytes, from the editor's overlay or from its file."""

@@ -6,16 +6,19 @@ import posixpath
 from collections.abc import Iterator
 
 from ssm_tools.notes.model import Link, LinkKind, Note
+from ssm_tools.notes.names import FOLDER_NOTES
 from ssm_tools.notes.resolution import Found, resolve_path
+from ssm_tools.notes.targets import without_suffix
 from ssm_tools.notes.vault import Vault
 
 
-def spelt_as(written: str, bare: str, vault: Vault, note: Note) -> str:
+def spelt_as(written: str, bare: str, vault: Vault, note: Note, shown: str = "") -> str:
     """Return the shortest way to write `bare` (a path without .md) that means it and no other.
 
     `written` sets the manner: its suffix is kept, and at least as many folders as it names.
+    `shown` is what to write of it, where that is the folder of a folder's note.
     """
-    relative = _in_language(bare, note)
+    relative = _in_language(shown or bare, note)
     suffix = ".md" if written.lower().endswith(".md") else ""
     parts = relative.split("/")
     first = min(written.strip("/").count("/") + 1, len(parts))
@@ -35,12 +38,19 @@ def respelt(link: Link, target: str, vault: Vault, note: Note, *, full: bool = F
     is_note = target.lower().endswith(".md")
     bare = target[:-3] if is_note else target
     markdown = link.kind in (LinkKind.MARKDOWN, LinkKind.IMAGE)
-    manners = [*_manners(link, bare, note, markdown)]
-    if full and "/" in link.path:
-        manners.append(_in_language(bare, note))
-    for name in manners:
-        if means(vault, note, name, bare, markdown=markdown):
-            return name + (suffix if is_note else "")
+    folder, _, name = target.rpartition("/")
+    asked = without_suffix(link.path.rstrip("/")).rpartition("/")[2]
+    by_folder = name in FOLDER_NOTES and folder and asked != without_suffix(name)
+    shown = folder if by_folder else bare
+    manners = [*_manners(link, shown, note, markdown)]
+    if full and "/" in link.path.rstrip("/"):
+        manners.append(_in_language(shown, note))
+    end = "/" if by_folder and link.path.endswith("/") else suffix if is_note else ""
+    for manner in manners:
+        if means(vault, note, manner, bare, markdown=markdown):
+            return manner + end
+    if by_folder:
+        return spelt_as(link.path.rstrip("/"), bare, vault, note, folder) + end
     return spelt_as(link.path, bare, vault, note)
 
 
