@@ -50,7 +50,8 @@ def delta_rule_case(
 ) -> Case:
     """Eq. (1) in the common recurrence: no decay, a = k, and b = βk, which also writes."""
     rate = beta[..., None]
-    return Case(q, rate * k, v, torch.zeros_like(rate), k, rate * k)
+    written = rate * k
+    return Case(q, written, v, torch.zeros_like(rate), k, written)
 
 
 def unit(x: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:

@@ -76,8 +76,8 @@ def gated_delta_case(
     beta: Float[Tensor, "b l h"],
 ) -> Case:
     """Eq. (2) in the common recurrence: a = αk, since the error is that of the faded state."""
-    g, rate = g[..., None], beta[..., None]
-    return Case(q, rate * k, v, g, g.exp() * k, rate * k)
+    g, written = g[..., None], beta[..., None] * k
+    return Case(q, written, v, g, g.exp() * k, written)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

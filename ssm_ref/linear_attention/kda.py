@@ -53,8 +53,8 @@ def kda_case(
     beta: Float[Tensor, "b l h"],
 ) -> Case:
     """Eq. (3) in the common recurrence: a = α ⊙ k, since the error is that of the faded state."""
-    rate = beta[..., None]
-    return Case(q, rate * k, v, g, g.exp() * k, rate * k)
+    written = beta[..., None] * k
+    return Case(q, written, v, g, g.exp() * k, written)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

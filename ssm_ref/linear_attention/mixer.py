@@ -153,10 +153,9 @@ class Mixer(nn.Module):
 
 def _silence(case: Case, mask: Tensor) -> Case:
     padding = ~mask[..., None, None]
-    return case._replace(
-        k=case.k.masked_fill(padding, 0),
-        b=None if case.b is None else case.b.masked_fill(padding, 0),
-    )
+    k = case.k.masked_fill(padding, 0)
+    b = None if case.b is None else k if case.b is case.k else case.b.masked_fill(padding, 0)
+    return case._replace(k=k, b=b)
 
 
 @torch.no_grad()

@@ -124,12 +124,12 @@ def _by_chunks(case: Case, S: Tensor, size: int) -> tuple[Tensor, Tensor]:
     to_row, to_end = g.cumsum(dim=-2), _after(g).exp()
     decay = to_row[..., -1, :, None].exp()
     read = q * (_before(g) if case.read_before else to_row).exp()
-    inside = decayed_scores(q, k, g, before=case.read_before) @ v
-    write = (k * to_end).mT @ v
+    scores = decayed_scores(q, k, g, before=case.read_before)
+    inside, write = scores @ v, (k * to_end).mT @ v
     if case.a is not None and case.b is not None:
-        a, b = cut(case.a), cut(case.b)
-        U, Z = _answers(a, b, k, v, g)
-        b_read = decayed_scores(q, b, g, before=case.read_before)
+        b = k if case.b is case.k else cut(case.b)  # the delta rule erases where it writes
+        U, Z = _answers(cut(case.a), b, k, v, g)
+        b_read = scores if b is k else decayed_scores(q, b, g, before=case.read_before)
         read, inside = read - b_read @ U, inside - b_read @ Z
         b_end = (b * to_end).mT
     starts = []
@@ -143,8 +143,9 @@ def _by_chunks(case: Case, S: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def _answers(a: Tensor, b: Tensor, k: Tensor, v: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     """U and Z' of every chunk, where the Z of Eq. (4) is U S_0 + Z'."""
-    known = [a * _before(g).exp(), decayed_scores(a, k, g, before=True) @ v]
-    system = decayed_scores(a, b, g, before=True)
+    scores = decayed_scores(a, k, g, before=True)
+    system = scores if b is k else decayed_scores(a, b, g, before=True)
+    known = [a * _before(g).exp(), scores @ v]
     solved = torch.linalg.solve_triangular(
         system, torch.cat(known, dim=-1), upper=False, unitriangular=True
     )  # (4)
@@ -186,5 +187,6 @@ def _widen(case: Case, S: Tensor | None) -> tuple[Case, Tensor]:
         S = case.v.new_zeros(rows[0], rows[2], n, p, dtype=wide)
     expect_shape("S", S, (rows[0], rows[2], n, p))
     q, k, v, g = (x.to(wide) for x in case[:4])
-    a, b = (None if x is None else x.to(wide) for x in (case.a, case.b))
+    a = None if case.a is None else case.a.to(wide)
+    b = None if case.b is None else k if case.b is case.k else case.b.to(wide)
     return Case(q, k, v, g, a, b, case.read_before), S.to(wide)

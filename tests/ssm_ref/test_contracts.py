@@ -40,9 +40,16 @@ from ssm_ref.hybrid.samba import Samba, SambaConfig
 from ssm_ref.hybrid.zamba2 import Zamba2, Zamba2Config
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.linear_attention import rwkv4
-from ssm_ref.linear_attention.gated_deltanet import GatedDeltaNetConfig
-from ssm_ref.linear_attention.kda import KDAConfig
+from ssm_ref.linear_attention.deltanet import DeltaNet, DeltaNetConfig
+from ssm_ref.linear_attention.gated_deltanet import GatedDeltaNet, GatedDeltaNetConfig
+from ssm_ref.linear_attention.gla import GatedLinearAttention
+from ssm_ref.linear_attention.hgrn2 import HGRN2
+from ssm_ref.linear_attention.kda import KDAConfig, KimiDeltaAttention
+from ssm_ref.linear_attention.linear_attention import LinearAttention
+from ssm_ref.linear_attention.mlstm import MLSTM, MLSTMConfig
+from ssm_ref.linear_attention.retnet import RetNet
 from ssm_ref.linear_attention.rwkv4 import RWKV4, RWKV4Config
+from ssm_ref.linear_attention.rwkv6 import RWKV6ChannelMix, RWKV6Config, RWKV6TimeMix
 from ssm_ref.linear_attention.rwkv7 import RWKV7, RWKV7Config
 from ssm_ref.multimodal.multimodal_mamba import MlpConnector, ScanConnector
 from ssm_ref.recurrent.gru import GRU
@@ -65,6 +72,7 @@ D, VOCAB = 8, 19
 MAMBA = MambaConfig(d_model=D, d_state=4)
 MAMBA2 = Mamba2Config(d_model=D, d_state=4, d_head=4, n_groups=2)
 MAMBA3 = Mamba3Config(d_model=D, d_state=4, d_head=4)
+RWKV6 = RWKV6Config(d_model=D, d_head=4)
 MIMO = Mamba3Config(d_model=D, d_state=4, d_head=4, mimo_rank=2)
 ATTENTION = AttentionConfig(d_model=D, n_heads=2, n_kv_heads=1)
 WINDOW = AttentionConfig(d_model=D, n_heads=2, window=3)
@@ -87,6 +95,16 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "mamba3 mimo": lambda: Mamba3(MIMO),
     "rwkv4 time mix": lambda: rwkv4.TimeMix(D),
     "rwkv4 channel mix": lambda: rwkv4.ChannelMix(D, 16),
+    "rwkv6 time mix": lambda: RWKV6TimeMix(RWKV6),
+    "rwkv6 channel mix": lambda: RWKV6ChannelMix(RWKV6),
+    "linear attention": lambda: LinearAttention(D, 2),
+    "retnet": lambda: RetNet(D, 2),
+    "gla": lambda: GatedLinearAttention(D, 2),
+    "hgrn2": lambda: HGRN2(D, 4),
+    "mlstm": lambda: MLSTM(MLSTMConfig(d_model=D, n_heads=2)),
+    "deltanet": lambda: DeltaNet(DeltaNetConfig(d_model=D, n_heads=2)),
+    "gated deltanet": lambda: GatedDeltaNet(GatedDeltaNetConfig(d_model=D, n_heads=2, d_head=4)),
+    "kda": lambda: KimiDeltaAttention(KDAConfig(d_model=D, n_heads=2, d_head=4)),
     "attention": lambda: Attention(ATTENTION),
     "attention in a window": lambda: Attention(WINDOW),
     "swiglu": lambda: SwiGLU(D, 16),
@@ -151,8 +169,7 @@ def hymba(**options: Any) -> Hymba:
     )
 
 
-def assembled(**options: Any) -> LanguageModel:
-    pattern = "M2-3*EWR4-LG"
+def assembled(pattern: str, **options: Any) -> LanguageModel:
     parts = modular.standard_parts(
         modular.Sizes(d_model=D, d_state=4, d_head=4, d_ff=16, window=3, n_experts=3)
     )
@@ -231,7 +248,8 @@ MODELS: dict[str, Callable[..., LanguageModel]] = {
     ),
     "jamba": jamba,
     "hymba": hymba,
-    "modular": assembled,
+    "modular": lambda **o: assembled("M2-3*EWR4-LG", **o),
+    "matrix states": lambda **o: assembled("ATgHdDK6cX", **o),
     "nemotron_h": nemotron_h,
     "falcon_h1": lambda **o: FalconH1(replace(FALCON, **o)),
     "zamba2": zamba2,
@@ -242,7 +260,14 @@ MODELS: dict[str, Callable[..., LanguageModel]] = {
     "kimi_linear": kimi_linear,
 }
 TAKE_A_MASK_IN_PREFILL = ("mamba", "mamba2", "mamba3", "mamba3 mimo", "rwkv4", "rwkv7")
-TAKE_A_MASK_IN_PREFILL += ("transformer", "jamba", "nemotron_h", "falcon_h1", "samba")
+TAKE_A_MASK_IN_PREFILL += (
+    "matrix states",
+    "transformer",
+    "jamba",
+    "nemotron_h",
+    "falcon_h1",
+    "samba",
+)
 
 
 def make(name: str, **options: Any) -> LanguageModel:

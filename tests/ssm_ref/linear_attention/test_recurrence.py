@@ -24,6 +24,15 @@ def draw(kind: str, l: int, *, n: int = 4, p: int = 3, read_before: bool = False
     return Case(q, k, v, g, *erase, read_before)
 
 
+def test_erasing_where_it_writes_is_no_other_function() -> None:
+    """The delta rule gives one tensor as k and b, and chunks then do half the work."""
+    case = draw("erase", 20)
+    same = case._replace(b=case.k)
+    for got, want in zip(chunked(same), chunked(case._replace(b=case.k.clone())), strict=True):
+        torch.testing.assert_close(got, want, **EXACT)
+    torch.testing.assert_close(chunked(same)[0], recurrent(same)[0], **EXACT)
+
+
 def start(n: int = 4, p: int = 3) -> Tensor:
     return torch.randn(2, 2, n, p, dtype=torch.float64)
 
