@@ -22,6 +22,7 @@ from ssm_tools.site.urls import relative, with_fragment
 def list_pages(sources: Sources, language: str, graph: TopicGraph) -> list[Page]:
     """Return the generated pages of a language."""
     pages = [topics_page(sources, language, graph, sources.generated("topics", language))]
+    pages.append(lost_page(sources, language))
     home = sources.generated_home(language)
     if home not in sources.addresses.values():
         first = topics_page(sources, language, graph, home)
@@ -35,6 +36,23 @@ def list_pages(sources: Sources, language: str, graph: TopicGraph) -> list[Page]
             engine_page(sources, language),
         ]
     return pages
+
+
+def lost_page(sources: Sources, language: str) -> Page:
+    """What a reader sees at an address that the site does not have."""
+    words = strings(sources.tongue(language))
+    address = sources.generated("404", language)
+    links = [
+        (sources.generated_home(language), words["home"]),
+        (sources.generated("topics", language), words["topics"]),
+        (sources.generated("graph", language), words["graph"]),
+    ]
+    rows = "".join(
+        f'<li><a href="{escape(relative(target, address))}">{name}</a></li>'
+        for target, name in links
+    )
+    html = f"<p>{words['lost']}</p><ul>{rows}</ul>"
+    return Page(address, language, words["notfound"], html, "lost", markdown=words["lost"])
 
 
 def topics_page(sources: Sources, language: str, graph: TopicGraph, address: str) -> Page:

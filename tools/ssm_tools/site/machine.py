@@ -43,6 +43,7 @@ def _sitemap(sources: Sources, pages: list[Page], prefix: str) -> bytes:
         f"<url><loc>{escape(base + (page.address if base else page.address.removeprefix(prefix)))}"
         "</loc></url>\n"
         for page in pages
+        if page.kind != "lost"
     )
     head = '<?xml version="1.0" encoding="UTF-8"?>\n'
     space = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
@@ -95,7 +96,7 @@ def changed(vault: Path) -> dict[str, str]:
 def root_files(sources: Sources) -> dict[str, bytes]:
     """Return the first page of a site of several languages, and the page of lost readers."""
     if sources.languages == ("",):
-        return {"404.html": _lost([("index.html", strings(sources.tongue(""))["home"], "")])}
+        return {}
     links = [
         (f"{language}/index.html", strings(language)["language"], language)
         for language in sources.languages
@@ -122,9 +123,19 @@ def _choice(sources: Sources, links: list[tuple[str, str, str]]) -> bytes:
 
 
 def _lost(links: list[tuple[str, str, str]]) -> bytes:
-    rows = " · ".join(f'<a href="{href}">{escape(name)}</a>' for href, name, _ in links)
-    body = f"<main><h1>404</h1><p>Страница не найдена. Page not found.</p><p>{rows}</p></main>"
-    return _bare("404", body)
+    """The page that a web server shows for unknown addresses, however deep they lie."""
+    words = "".join(
+        f'<section lang="{language}"><h1>{strings(language)["notfound"]}</h1>'
+        f'<p><a href="{href}">{escape(name)}</a></p></section>'
+        for href, name, language in links
+    )
+    script = (
+        "var a=document.querySelectorAll('section'),p=location.pathname;"
+        "a.forEach(function(s){var i=p.indexOf('/'+s.lang+'/');if(i<0)return;"
+        "a.forEach(function(o){if(o!==s)o.hidden=true;"
+        "var l=o.querySelector('a');l.href=p.slice(0,i+1)+l.getAttribute('href')})})"
+    )
+    return _bare("404", f"<main>{words}</main><script>{script}</script>")
 
 
 def _bare(title: str, body: str) -> bytes:

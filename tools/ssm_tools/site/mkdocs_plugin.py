@@ -127,8 +127,6 @@ class SsmNotesPlugin(BasePlugin):  # type: ignore[misc]
 
     def on_post_build(self, config: MkDocsConfig) -> None:
         """Under plain MkDocs: build the other languages too and write what is no page."""
-        unused = Path(config.site_dir) / "404.html"
-        unused.unlink(missing_ok=True)
         if not self.own or self.made is None or self.out is None:
             return
         from ssm_tools.site.build import write_files

@@ -81,7 +81,7 @@ def search_file(sources: Sources, language: str, pages: list[Page]) -> dict[str,
     postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
     forms: set[str] = set()
     for page in pages:
-        if page.kind == "graph" or page.address.endswith(("/references.html",)):
+        if page.kind in ("graph", "lost") or page.address.endswith(("/references.html",)):
             continue
         aliases = " ".join(page.note.aliases) if page.note else ""
         for identity, heading, text in sections(page):

@@ -210,8 +210,11 @@
   /* The page that `ssm-notes serve` shows asks when it was built, and reloads when that changes */
   if (window.SSM_LIVE) {
     const ask = async () => {
-      try { if (await (await fetch("/__built")).text() !== window.SSM_LIVE) location.reload(); } catch { /* the server is away */ }
+      try {
+        const now = await (await fetch(`/__built?${location.pathname}`)).text();
+        if (now && now !== window.SSM_LIVE) location.reload();
+      } catch { /* the server is away */ }
     };
-    setInterval(ask, 900);
+    setInterval(ask, 700);
   }
 })();
