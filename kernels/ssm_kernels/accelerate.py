@@ -1,27 +1,81 @@
 """One call that gives a reference model the Triton operators."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ssm_kernels.causal_conv1d.op import causal_conv1d, causal_conv1d_step
+from ssm_kernels.gated_rms_norm.op import gated_rms_norm
 from ssm_kernels.selective_scan.op import selective_scan
+from ssm_kernels.ssd.op import ssd
+from ssm_kernels.state_update.op import state_update
+from ssm_ref.selective import causal_conv1d as definition
+from ssm_ref.selective.gated_rms_norm import GatedRMSNorm
 from ssm_ref.selective.mamba import Mamba
+from ssm_ref.selective.mamba2 import Mamba2
+from ssm_ref.selective.selective_scan import selective_scan_step
+from ssm_ref.selective.ssd import ssd_step
+from ssm_ref.vision.bidirectional_mamba import BidirectionalMamba
+
+Operator = Callable[..., Any]
+Swaps = dict[str, Operator]
 
 
 def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
-    """`model` itself, with the scan and convolutions of its Mamba blocks swapped for operators.
+    """`model` itself, with the operators of its blocks swapped for those of this package.
 
-    `backend` is handed to every operator. Parameters, names and results stay as they were, to
-    rounding. Raises `ValueError` for an unknown backend or a model without a Mamba block.
+    Mamba and Mamba-2 blocks get scan, convolution and one-token steps, bidirectional Mamba its
+    scan, and gated RMS norms theirs, wherever they stand in the model. `backend` is handed to every
+    operator. Parameters, names and results stay as they were, to rounding; a step that records
+    gradients remains the definition's, since the one-token operators have none. Raises `ValueError`
+    for an unknown backend or a model without such a block.
     """
     if backend not in ("auto", "triton", "reference"):
         raise ValueError(f"backend must be 'auto', 'triton' or 'reference'; got {backend!r}")
-    blocks = [module for module in model.modules() if isinstance(module, Mamba)]
-    if not blocks:
-        raise ValueError(f"the model must contain Mamba blocks; got {type(model).__name__}")
-    for block in blocks:
-        block.scan = partial(selective_scan, backend=backend)
-        block.conv = partial(causal_conv1d, backend=backend)
-        block.conv_step = partial(causal_conv1d_step, backend=backend)
+    convolutions: Swaps = {
+        "conv": causal_conv1d,
+        "conv_step": _unless_recording(causal_conv1d_step, definition.causal_conv1d_step),
+    }
+    swaps: dict[type[nn.Module], Swaps] = {
+        Mamba: {
+            "scan": selective_scan,
+            "scan_step": _unless_recording(_updated, selective_scan_step),
+            **convolutions,
+        },
+        Mamba2: {"scan": ssd, "scan_step": _unless_recording(_updated, ssd_step), **convolutions},
+        BidirectionalMamba: {"scan": selective_scan},
+        GatedRMSNorm: {"norm": gated_rms_norm},
+    }
+    swapped = False
+    for module in model.modules():
+        for name, operator in swaps.get(type(module), {}).items():
+            setattr(module, name, partial(operator, backend=backend))
+            swapped = True
+    if not swapped:
+        kinds = ", ".join(kind.__name__ for kind in swaps)
+        raise ValueError(f"the model must contain one of {kinds}; got {type(model).__name__}")
     return model
+
+
+def _updated(
+    state: Tensor, *operands: Tensor, backend: str, **options: Any
+) -> tuple[Tensor, Tensor]:
+    """`state_update` with the contract of a step of `ssm_ref`: the given state is left alone."""
+    state = state.clone()
+    return state_update(state, *operands, backend=backend, **options), state
+
+
+def _unless_recording(fast: Operator, slow: Operator) -> Operator:
+    """`fast`, which has no gradients, and `slow` where they are asked for."""
+
+    def step(*operands: Any, backend: str, **options: Any) -> Any:
+        given = (*operands, *options.values())
+        wanted = any(isinstance(t, Tensor) and t.requires_grad for t in given)
+        if wanted and torch.is_grad_enabled():
+            return slow(*operands, **options)
+        return fast(*operands, backend=backend, **options)
+
+    return step

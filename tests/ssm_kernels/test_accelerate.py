@@ -5,19 +5,28 @@ import torch
 from torch import nn
 
 from ssm_kernels.accelerate import accelerate
-from ssm_ref.language_model import LanguageModelConfig
+from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.selective.mamba import MambaConfig, MambaLanguageModel
+from ssm_ref.selective.mamba2 import Mamba2Config, Mamba2LanguageModel
+from ssm_ref.vision.bidirectional_mamba import BidirectionalMamba, BidirectionalMambaConfig
 
 
-def small(device: torch.device) -> MambaLanguageModel:
+def small(device: torch.device, kind: str = "mamba") -> LanguageModel:
     torch.manual_seed(0)
     shell = LanguageModelConfig(vocab_size=11, d_model=4, n_layers=1)
+    if kind == "mamba2":
+        cfg = Mamba2Config(d_model=4, d_state=2, d_head=4)
+        return Mamba2LanguageModel(shell, cfg).to(device)
     return MambaLanguageModel(shell, MambaConfig(d_model=4, d_state=2)).to(device)
 
 
-def test_same_logits_and_gradients(device: torch.device) -> None:
+KINDS = pytest.mark.parametrize("kind", ["mamba", "mamba2"])
+
+
+@KINDS
+def test_same_logits_and_gradients(device: torch.device, kind: str) -> None:
     ids = torch.tensor([[1, 2, 3, 4, 5]], device=device)
-    plain, fast = small(device), accelerate(small(device), backend="triton")
+    plain, fast = small(device, kind), accelerate(small(device, kind), backend="triton")
     want, got = plain(ids), fast(ids)
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
     want.square().sum().backward()
@@ -26,20 +35,44 @@ def test_same_logits_and_gradients(device: torch.device) -> None:
         torch.testing.assert_close(b.grad, a.grad, rtol=1e-3, atol=1e-5)
 
 
-def test_same_decode(device: torch.device) -> None:
+@KINDS
+def test_same_decode(device: torch.device, kind: str) -> None:
     ids = torch.tensor([[1, 2, 3]], device=device)
-    plain, fast = small(device), accelerate(small(device), backend="triton")
+    plain, fast = small(device, kind), accelerate(small(device, kind), backend="triton")
     with torch.no_grad():
         want, state = plain.prefill(ids, plain.allocate_state(1))
         got, fast_state = fast.prefill(ids, fast.allocate_state(1))
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
-        want, _ = plain.step(ids[:, 0], state)
-        got, _ = fast.step(ids[:, 0], fast_state)
+        kept = fast_state[0].ssm.clone()
+        for _ in range(2):
+            want, state = plain.step(ids[:, 0], state)
+            got, later = fast.step(ids[:, 0], fast_state)
+            torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(fast_state[0].ssm, kept)  # a step leaves its state alone
+            fast_state, kept = later, later[0].ssm.clone()
+
+
+@KINDS
+def test_a_step_that_records_gradients_has_them(device: torch.device, kind: str) -> None:
+    ids = torch.tensor([1], device=device)
+    plain, fast = small(device, kind), accelerate(small(device, kind), backend="triton")
+    for model in (plain, fast):
+        model.step(ids, model.allocate_state(1))[0].square().sum().backward()
+    for a, b in zip(plain.parameters(), fast.parameters(), strict=True):
+        torch.testing.assert_close(b.grad, a.grad)
+
+
+def test_vision_mamba_gets_the_scan(device: torch.device) -> None:
+    torch.manual_seed(0)
+    block = BidirectionalMamba(BidirectionalMambaConfig(d_model=4, d_state=2)).to(device)
+    u = torch.randn(1, 5, 4, device=device)
+    want = block(u)
+    got = accelerate(block, backend="triton")(u)
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="Mamba blocks"):
+    with pytest.raises(ValueError, match="one of Mamba, Mamba2"):
         accelerate(nn.Linear(1, 1))
     with pytest.raises(ValueError, match="backend must be"):
         accelerate(small(torch.device("cpu")), backend="fast")
