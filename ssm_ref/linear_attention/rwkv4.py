@@ -12,6 +12,11 @@ is the largest exponent so far, so that no exponential exceeds 1:
     m = max(o, u + k_t);  wkv_t = (e^{o-m} p + e^{u+k_t-m} v_t) / (e^{o-m} q + e^{u+k_t-m})    (4)
     o' = max(o - w, k_t);  p ← e^{o-w-o'} p + e^{k_t-o'} v_t;  q ← e^{o-w-o'} q + e^{k_t-o'}    (5)
 
+For all tokens at once o is a maximum over the past, and what is left is linear in p and q:
+
+    o_t = max_{s ≤ t} (k_s - (t-s) w)    (7)
+    p_t = e^{o_{t-1}-w-o_t} p_{t-1} + e^{k_t-o_t} v_t;  q_t alike with 1 for v_t    (8)
+
 The channel mixer, with its own token shift:
 
     out = σ(W_r x_r) ⊙ W_v relu(W_k x_k)²    (6)
@@ -29,11 +34,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
-from ssm_ref.foundations.scan import Elements, associative_scan
+from ssm_ref.foundations.scan import linear_scan
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.packing import check_left_padding
 
 SMALLEST_EXPONENT = -1e38  # e^this is 0: nothing has been seen
+FASTEST_DECAY = 1e6  # what has faded so fast is gone, and t w stays exact in float64
+# Numbers of k that are worked on at once: 256 KiB of float32 stay in a cache.
+SPAN_SIZE = 65_536
 
 
 class WKVState(NamedTuple):
@@ -92,23 +100,33 @@ def wkv_parallel(
     u: Float[Tensor, " d"],
     state: WKVState,
 ) -> tuple[Float[Tensor, "b l d"], WKVState]:
-    """The same for all tokens at once: Eq. (5) composes associatively, so a tree of it suffices."""
-    decay = torch.cat([torch.zeros_like(k[:, :1]), w.expand_as(k)], dim=1)
-    p, q, o = (
-        torch.cat([first[:, None], rest], dim=1)  # b (1+l) d
-        for first, rest in zip(state, (v, torch.ones_like(v), k), strict=True)
-    )
-    _, p, q, o = associative_scan(_compose, (decay, p, q, o), dim=1)
-    y = _read(p[:, :-1], q[:, :-1], o[:, :-1], k + u, v)
+    """The same for many tokens at once, as a linear recurrence in p and q, Eq. (8)."""
+    span = max(64, SPAN_SIZE // max(1, k[:, 0].numel()))
+    ys = []
+    for k_s, v_s in zip(k.split(span, dim=1), v.split(span, dim=1), strict=True):
+        y, state = _span(k_s, v_s, w, u, state)
+        ys.append(y)
+    return torch.cat(ys, dim=1), state
+
+
+def _span(k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: WKVState) -> tuple[Tensor, WKVState]:
+    """Eqs. (7) and (8) over a stretch of time.
+
+    Unrolled, o of Eq. (5) is a running maximum. Any o that is near it gives the same quotient: its
+    gradient does not matter, nor does a bound on w far above any difference of keys.
+    """
+    with torch.no_grad():
+        t = torch.arange(1 + k.shape[1], device=k.device, dtype=torch.float64)[:, None]
+        faded = t * w.double().clamp(max=FASTEST_DECAY)
+        exponents = torch.cat([state.o[:, None], k], dim=1)  # b (1+l) d
+        o = ((exponents + faded).cummax(dim=1).values - faded).to(k.dtype)  # (7)
+        before, o = o[:, :-1], o[:, 1:]
+    keep, write = (before - w - o).exp(), (k - o).exp()
+    first = torch.stack([state.p, state.q], dim=1)  # b 2 d
+    sums = linear_scan(keep[:, :, None], torch.stack([write * v, write], dim=2), first)  # (8)
+    p, q = torch.cat([first[:, None], sums], dim=1).unbind(dim=2)
+    y = _read(p[:, :-1], q[:, :-1], before, k + u, v)
     return y, WKVState(p[:, -1], q[:, -1], o[:, -1])
-
-
-def _compose(first: Elements, second: Elements) -> Elements:
-    """Two stretches of Eq. (5) as one: the later fades the earlier by all of its decay."""
-    (w1, p1, q1, o1), (w2, p2, q2, o2) = first, second
-    o = torch.maximum(o1 - w2, o2)
-    keep, write = (o1 - w2 - o).exp(), (o2 - o).exp()
-    return w1 + w2, keep * p1 + write * p2, keep * q1 + write * q2, o
 
 
 def _read(p: Tensor, q: Tensor, o: Tensor, bonus: Tensor, v: Tensor) -> Tensor:

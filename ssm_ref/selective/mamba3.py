@@ -42,6 +42,9 @@ from ssm_ref.packing import check_left_padding
 from ssm_ref.selective.ssd import segsum
 from ssm_ref.selective.step_size import draw_dt_bias
 
+# Weights of as many chunks as this are made at once: 1 MiB of float32 stays in a cache.
+SPAN_SIZE = 262_144
+
 
 class Inputs(NamedTuple):
     """What Eq. (5) reads: everything turned, projected and in one dtype."""
@@ -82,37 +85,62 @@ def trapezoidal_recurrence(
 
 
 def trapezoidal_chunked(
-    inputs: Inputs, past: Past, *, chunk_size: int = 64
+    inputs: Inputs, past: Past, *, chunk_size: int | None = None
 ) -> tuple[Float[Tensor, "b l h r p"], Float[Tensor, "b h p n"]]:
-    """The same by Eq. (9) in chunks: O(l · chunk_size) time, in matrix products."""
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
-    l = inputs.x.shape[1]
+    """The same by Eq. (9) in chunks: O(l · chunk_size) time, in matrix products.
+
+    The chunk size changes cost and rounding, never the answer; 32 / r places when not given, but
+    at least 16.
+    """
+    b, l, h, r, _ = inputs.x.shape
+    size = max(16, 32 // r) if chunk_size is None else chunk_size
+    if size < 1:
+        raise ValueError(f"chunk_size must be at least 1; got {size}")
     # At a symbolic length a compiled graph takes wrong strides for a chunk of symbolic size.
-    q = chunk_size if torch.compiler.is_compiling() else min(chunk_size, l)
+    q = size if torch.compiler.is_compiling() else min(size, l)
     # Padding has Δ = 0: it neither decays the state nor writes to it.
-    x, B, C, dt, A, lam = (
-        F.pad(part.transpose(1, 2), (*[0] * (2 * part.ndim - 6), 0, -l % q)) for part in inputs
-    )
+    x, B, C, dt, A, lam = (F.pad(part, (*[0] * (2 * part.ndim - 3), -l % q)) for part in inputs)
     gamma, lead = lam * dt, (1 - lam) * dt
-    c = gamma + F.pad(lead[:, :, 1:], (0, 1))
-    G = past.H + lead[:, :, 0, None, None] * (past.x.mT @ past.B)
-    x, B, C, a, c, gamma = (part.unflatten(2, (-1, q)) for part in (x, B, C, dt * A, c, gamma))
+    c = gamma + F.pad(lead[:, 1:], (0, 0, 0, 1))
+    G = past.H + lead[:, 0, :, None, None] * (past.x.mT @ past.B)
+    span = q * max(1, SPAN_SIZE // max(1, b * h * (q * r) ** 2))
+    ys = []
+    for parts in zip(*(t.split(span, dim=1) for t in (x, B, C, dt * A, c, gamma)), strict=True):
+        y, G = _span(*parts, G, q=q)
+        ys.append(y)
+    return torch.cat(ys, dim=1)[:, :l], G
+
+
+def _span(
+    x: Float[Tensor, "b l h r p"],
+    B: Float[Tensor, "b l h r n"],
+    C: Float[Tensor, "b l h r n"],
+    a: Float[Tensor, "b l h"],
+    c: Float[Tensor, "b l h"],
+    gamma: Float[Tensor, "b l h"],
+    G: Float[Tensor, "b h p n"],
+    *,
+    q: int,
+) -> tuple[Float[Tensor, "b l h r p"], Float[Tensor, "b h p n"]]:
+    """Eq. (9) in a few chunks of q places after the state G, and the state after them."""
+    r = x.shape[3]
+    rows = (t.unflatten(1, (-1, q)).permute(0, 3, 1, 2, 4, 5).flatten(3, 4) for t in (x, B, C))
+    x, B, C = rows  # b h c qr n
+    a, c, gamma = (t.mT.unflatten(2, (-1, q)) for t in (a, c, gamma))  # b h c q
     log_L = segsum(a)  # b h c t s
     weight = torch.diagonal_scatter(log_L.exp() * c[..., None, :], gamma, dim1=-2, dim2=-1)
-    x, B = x.transpose(-3, -2), B.transpose(-3, -2)  # b h c j s p, place last but one
-    scores = torch.einsum("bhctrn,bhcjsn->bhctrjs", C, B) * weight[..., None, None, :]
-    y = torch.einsum("bhctrjs,bhcjsp->bhctrp", scores, x)
-    kept = (log_L[..., -1, :].exp() * c)[:, :, :, None, :, None]
-    writes = torch.einsum("bhcjsp,bhcjsn->bhcpn", x * kept, B)
-    decay = a.cumsum(dim=-1).exp()
+    kept, decay = log_L[..., -1, :].exp() * c, a.cumsum(dim=-1).exp()
+    ends = decay[..., -1, None, None].unbind(dim=2)
+    if r > 1:
+        weight = weight.repeat_interleave(r, dim=-1).repeat_interleave(r, dim=-2)
+        kept, decay = (part.repeat_interleave(r, dim=-1) for part in (kept, decay))
+    writes = (x * kept[..., None]).mT @ B
     starts = []
-    for chunk in range(a.shape[2]):
+    for end, write in zip(ends, writes.unbind(dim=2), strict=True):
         starts.append(G)
-        G = decay[:, :, chunk, -1, None, None] * G + writes[:, :, chunk]
-    seen = torch.einsum("bhctrn,bhcpn->bhctrp", C, torch.stack(starts, dim=2))
-    y = y + decay[..., None, None] * seen  # (9)
-    return y.flatten(2, 3)[:, :, :l].transpose(1, 2), G
+        G = end * G + write
+    y = (C @ B.mT * weight) @ x + decay[..., None] * (C @ torch.stack(starts, dim=2).mT)  # (9)
+    return y.unflatten(3, (q, r)).permute(0, 2, 3, 1, 4, 5).flatten(1, 2), G
 
 
 def turn(
