@@ -33,7 +33,9 @@ def expect_numbers(name: str, tensor: Tensor, like: Tensor | None = None) -> Non
     if like is not None:
         if tensor.device != like.device:
             raise ValueError(f"{name} must be on {like.device} like the layer; got {tensor.device}")
-        free = torch.is_autocast_enabled(tensor.device.type) or not like.is_floating_point()
+        kind = tensor.device.type  # "meta" knows no autocast
+        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        free = autocast or not like.is_floating_point()
         if not free and tensor.dtype != like.dtype:
             raise ValueError(f"{name} must be {like.dtype} like the layer; got {tensor.dtype}")
     if readable(tensor) and bool(tensor.isnan().any()):
