@@ -117,6 +117,22 @@ def test_malformed(text: str, other: str, code: str, line: int, make_project: Ma
     assert len(own) == 1, own
 
 
+@pytest.mark.parametrize(
+    "text", ["a: [", "a", "a: b", "a: {title: T, year: soon}", "a: {title: T, year: 1, authors: A}"]
+)
+def test_malformed_works(text: str, make_project: MakeProject) -> None:
+    root = make_project(FILES | {"docs/papers.yml": text + "\n"})
+    assert ("C014", "papers.yml", 1) in found(root)
+
+
+def test_damaged_rows_and_reports_are_none(make_project: MakeProject) -> None:
+    root = make_project(FILES | {"kernels/results/conv.jsonl": '{"impl": "ssm_kernels", \n'})
+    outcomes(root, "passed")
+    (root / "build" / "tests.json").write_text('{"source_hash')
+    assert found(root) == []
+    assert [entry.state for entry in claims(root)] == ["open", "cited"]
+
+
 def test_not_utf8(make_project: MakeProject) -> None:
     root = make_project(FILES)
     (root / "docs/concepts/scan.yml").write_bytes("family: x\n# да\n".encode("cp1251"))

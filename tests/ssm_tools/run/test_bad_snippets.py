@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ssm_tools.run import Outcome, Store, declared
+from ssm_tools.run import Outcome, Store, declared, landlock
 from ssm_tools.run.client import Client
 from ssm_tools.run.executor import run_with
 
@@ -31,6 +32,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "prints 2 MB": ("S006", 1, "for _ in range(20):\n    print('x' * 100_000)\n"),
     "prints 100 MB": ("S006", 1, "print('x' * 100_000_000)\n"),
     "prints from below": ("S006", 2, "import os\nfor _ in range(999): os.write(1, b'x' * 9999)\n"),
+    "shows 100 MB": ("S006", 2, "x = 'x' * 100_000_000\nx\n"),
     "warning": ("S007", 3, "import warnings\n\nwarnings.warn('old')\n"),
     "other warning": (
         "S007",
@@ -47,12 +49,15 @@ BAD: dict[str, tuple[str, int, str]] = {
     "option": ("S010", 1, "# snippet: speed=9\nx = 1\n"),
     "option value": ("S010", 1, "# snippet: timeout=soon\nx = 1\n"),
     "cell": ("S010", 2, "x = 1\n# %% hidden\ny = 2\n"),
+    "empty": ("S010", 1, "# snippet: timeout=9\n"),
+    "NUL": ("S010", 2, "x = 1\ny = '\0'\n"),
     "thread": (
         "S011",
         3,
         "import threading, time\n\nthreading.Thread(target=time.sleep, args=(9,)).start()\nx = 1\n",
     ),
     "fork": ("S012", 2, "import os\nos.fork()\n"),
+    "fork from below": ("S012", 3, "import ctypes\n\nctypes.CDLL(None).fork()\n"),
     "process": ("S012", 2, "import subprocess\nsubprocess.run(['true'])\n"),
     "shell": ("S012", 2, "import os\nos.system('true')\n"),
     "multiprocessing": (
@@ -84,6 +89,33 @@ def test_ends_in_one_finding_at_its_line(name: str, run_text: RunText) -> None:
     assert outcome.findings[0].path == outcome.snippet.path
     assert code == "S010" or f">{line:5} | " in outcome.excerpt
     assert run_text("print('next')\n").result is not None
+
+
+def test_writes_from_below(run_text: RunText, tmp_path: Path) -> None:
+    if ctypes.CDLL(None).syscall(landlock.CREATE, None, 0, landlock.VERSION) < 1:
+        pytest.skip("the kernel has no Landlock")
+    for name, write in {
+        "x.pt": "import torch\ntorch.save(torch.ones(2), {!r})\n",
+        "x.db": "import sqlite3\nsqlite3.connect({!r}).execute('create table t (x)')\n",
+    }.items():
+        outcome = run_text(write.format(str(tmp_path / name)))
+        assert [(one.code, one.line) for one in outcome.findings] == [("S001", 2)]
+        assert not (tmp_path / name).exists()
+        assert run_text(write.format(name)).result is not None, "in its own directory it may"
+
+
+def test_lost_files_are_found(client: Client) -> None:
+    folder = client.root / "docs" / "snippets"
+    names = (Path("lost.py"), Path("page/deep/lost.py"))
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x = 1\n")
+    problems = [problem for one in declared(client.root) for problem in one.problems]
+    assert [(one.code, one.path) for one in problems] == [
+        ("S010", f"docs/snippets/{name}") for name in names
+    ]
+    for name in names:
+        (folder / name).unlink()
 
 
 def test_not_utf8(run_text: RunText) -> None:

@@ -69,6 +69,27 @@ def test_failures_are_not_kept(root: Path, client: Client) -> None:
     assert isinstance(lookup(root, bad), NotRun)
 
 
+def test_a_failure_leaves_no_older_result_to_show(root: Path, client: Client) -> None:
+    (snippet,) = (one for one in declared(root) if one.page == "stored")
+    run(client)
+    kept = lookup(root, snippet)
+    assert isinstance(kept, Fresh)
+    (root / "ssm_ref" / "used.py").write_text("x = 2\n")
+    run(client)
+    (root / "ssm_ref" / "used.py").write_text("x = 1\n")
+    Store(root).forget(snippet)
+    assert lookup(root, snippet) == Stale("ssm_ref/used.py changed"), "that of another branch stays"
+
+
+def test_a_kept_file_that_is_none_does_not_count(root: Path, client: Client) -> None:
+    run(client)
+    (snippet,) = (one for one in declared(root) if one.page == "stored")
+    for path in (root / "build" / "snippets" / "stored").rglob("*.json"):
+        path.write_text(path.read_text()[:-9])
+    assert isinstance(lookup(root, snippet), NotRun)
+    assert run(client) == [False]
+
+
 def test_update_rewrites_expectations(root: Path, client: Client) -> None:
     path = root / "docs" / "snippets" / "stored" / "a.py"
     path.write_text("print(1)\n#> 2\n")

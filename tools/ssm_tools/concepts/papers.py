@@ -41,7 +41,10 @@ def load_papers(root: Path) -> dict[str, Paper]:
     path = root / PATH
     if not path.is_file():
         return {}
-    data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{PATH.as_posix()} is not YAML: {error}") from error
     if not isinstance(data, Mapping):
         raise ValueError(f"{PATH.as_posix()} must map keys to entries")
     return {str(key): _paper(str(key), entry) for key, entry in data.items()}
@@ -51,5 +54,8 @@ def _paper(key: str, entry: object) -> Paper:
     if not isinstance(entry, Mapping) or not entry.get("title") or not entry.get("year"):
         raise ValueError(f"{PATH.as_posix()}: {key} must have a title and a year")
     words = {name: str(entry.get(name, "")) for name in ("title", "venue", "arxiv", "doi", "url")}
-    authors = tuple(str(author) for author in entry.get("authors", ()))
-    return Paper(key=key, authors=authors, year=int(entry["year"]), **words)
+    listed, year = entry.get("authors", ()), entry["year"]
+    if not isinstance(listed, list | tuple) or not isinstance(year, int):
+        raise ValueError(f"{PATH.as_posix()}: {key} must have a list of authors and a whole year")
+    authors = tuple(str(author) for author in listed)
+    return Paper(key=key, authors=authors, year=year, **words)

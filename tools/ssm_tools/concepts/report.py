@@ -57,8 +57,11 @@ def read_report(root: Path) -> TestReport | None:
     path = root / PATH
     if not path.is_file():
         return None
-    data = json.loads(path.read_text(encoding="utf-8"))
-    return TestReport(data["source_hash"], data["tests"], data.get("whole", False))
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return TestReport(data["source_hash"], data["tests"], data.get("whole", False))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def current_report(root: Path) -> TestReport | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 OURS = "ssm_kernels"
 DIGITS = 16  # of the hash, as the benchmarks write them
@@ -29,6 +30,19 @@ def rows_are_stale(root: Path, measurement: str) -> bool:
     path = rows_path(root, measurement)
     if not path.is_file():
         return False
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line)
-    ours = [row for row in rows if row.get("impl") == OURS and row.get("source_hash")]
-    return bool(ours) and ours[-1]["source_hash"] != operator_hash(root, path.stem)
+    hashes = [
+        row["source_hash"]
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if f'"{OURS}"' in line and (row := _row(line)).get("impl") == OURS
+        if row.get("source_hash")
+    ]
+    return bool(hashes) and hashes[-1] != operator_hash(root, path.stem)
+
+
+def _row(line: str) -> dict[str, Any]:
+    """Return one line's row, an empty one where the line is none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) else {}

@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ssm_tools.run import display, sandbox, style
+from ssm_tools.run import display, landlock, sandbox, style
 from ssm_tools.run.ending import check_end, fail_by, last_lines
 from ssm_tools.run.environment import SEED
 from ssm_tools.run.session import Caught, Session
@@ -29,8 +29,11 @@ def run_job(job: dict[str, Any], progress: Any, pipe: int) -> None:
     start, before, owner = time.perf_counter(), frozenset(sys.modules), os.getpid()
     streams = _prepare(job)
     session = Session(job, progress, streams)
-    box = sandbox.Sandbox(job["root"], job["directory"], job["options"]["device"] == "cuda")
-    memory = 0 if job["options"]["device"] == "cuda" else job["options"]["memory"]
+    on_gpu = job["options"]["device"] == "cuda"
+    box = sandbox.Sandbox(job["root"], job["directory"], on_gpu)
+    memory = 0 if on_gpu else job["options"]["memory"]
+    if not on_gpu:  # drivers and compilers write where they like
+        landlock.confine(job["directory"], "/dev")
     sandbox.limit_resources(job["options"]["timeout"], memory, FILE_LIMIT)
     warnings.showwarning = session.warn
     sys.addaudithook(box.hook)
@@ -155,7 +158,7 @@ def _after_statement(session: Session, value: object) -> None:
         session.figures.pop(id(value), None)
         output = display.display(value)
         session.show(output)
-        if output["kind"] == "repr":
+        if output["kind"] == "repr" and session.problem is None:
             session.spoken.append((session.line, output["data"] + "\n"))
     if not session.threads_line and threading.active_count() > 1:
         session.threads_line = session.line

@@ -62,10 +62,16 @@ def declared_for_gpu(root: Path) -> list[Snippet]:
 def declared_files(root: Path) -> list[Snippet]:
     """Return the snippets that are files of their own: `docs/snippets/<page>/<name>.py`."""
     found = []
-    for path in sorted((root / FOLDER).glob("*/*.py")):
-        page = path.parent.name
+    for path in sorted((root / FOLDER).rglob("*.py")):
         relative = path.relative_to(root).as_posix()
-        found.append(parse_file(path, relative, f"{page}/{path.stem}"))
+        page, *names = path.relative_to(root / FOLDER).with_suffix("").parts
+        if len(names) == 1:
+            found.append(parse_file(path, relative, f"{page}/{names[0]}"))
+        else:
+            message = "a snippet lies in docs/snippets/<page>/<name>.py"
+            problem = Finding(relative, 1, 1, "S010", message, "move it, or no page can show it")
+            name = "/".join((page, *names))
+            found.append(Snippet(name, relative, 1, (), problems=(problem,)))
     return found
 
 

@@ -32,8 +32,9 @@ def fail_by(session: Session, caught: Caught) -> None:
         session.fail("S012", str(outside), line)
     else:
         raised = frames[-1] if frames else None
-        root = session.job["root"] + os.sep
-        if raised and raised.filename != session.job["path"] and raised.filename.startswith(root):
+        root, ours = session.job["root"] + os.sep, os.path.dirname(__file__) + os.sep
+        where = raised.filename if raised else ""
+        if raised and where.startswith(root) and where != session.job["path"] and ours not in where:
             text += f" (raised at {raised.filename[len(root) :]}:{raised.lineno})"
         session.fail("S001", text, line)
 
@@ -49,6 +50,8 @@ def check_end(session: Session) -> None:
     """Look for what a snippet may not leave behind or forgot to do."""
     with Caught():
         session.read_streams()
+    if session.job["options"]["device"] == "cpu" and _has_children():
+        session.fail("S012", "a snippet may not start processes (one was left)")
     if session.threads_line:
         alive = [thread for thread in threading.enumerate() if thread.name != "MainThread"]
         if alive:
@@ -62,6 +65,14 @@ def check_end(session: Session) -> None:
             session.fail("S007", text, warning["line"])
     if expected and not session.warned:
         session.fail("S008", f"{expected} was expected and did not come")
+
+
+def _has_children() -> bool:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def last_lines(error: BaseException) -> str:

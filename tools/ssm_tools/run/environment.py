@@ -19,6 +19,7 @@ CHILD_SOURCES = (
     "ending.py",
     "environment.py",
     "fresh_import.py",
+    "landlock.py",
     "sandbox.py",
     "server.py",
     "session.py",

@@ -130,15 +130,21 @@ def run_with(
         if outcome.result is not None and _figures(outcome.result):
             drew[snippet.id] = outcome
             continue
-        if outcome.result is not None:
-            store.write(snippet, outcome.result)
+        _keep(store, outcome)
         yield outcome
     # What draws is run twice: a figure that differs would change the page with every build.
     for snippet, reply in client.run([outcome.snippet for outcome in drew.values()]):
         outcome = _same_figures(client.root, drew[snippet.id], reply)
-        if outcome.result is not None:
-            store.write(snippet, outcome.result)
+        _keep(store, outcome)
         yield outcome
+
+
+def _keep(store: Store, outcome: Outcome) -> None:
+    """Keep a result; a failure leaves none that could be shown in its place."""
+    if outcome.result is not None:
+        store.write(outcome.snippet, outcome.result)
+    else:
+        store.forget(outcome.snippet)
 
 
 def judge(root: Path, snippet: Snippet, reply: Reply, store: Store) -> Outcome:

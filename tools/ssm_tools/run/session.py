@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-OUTPUT_LIMIT = 1_000_000
+OUTPUT_LIMIT, SHOWN_LIMIT = 1_000_000, 8_000_000
 
 
 @dataclass
@@ -49,6 +49,7 @@ class Session:
     problem: dict[str, Any] | None = None
     figures: dict[int, tuple[int, Any]] = field(default_factory=dict)
     threads_line: int = 0
+    shown: int = 0
     raised: bool = False
 
     def at(self, line: int) -> None:
@@ -82,7 +83,10 @@ class Session:
         self._add(output)
 
     def _add(self, output: dict[str, Any]) -> None:
-        if self.job["cells"][self.cell]["kind"] == "shown":
+        self.shown += len(output["data"]) + len(output.get("data_dark") or "")
+        if self.shown > SHOWN_LIMIT:
+            self.fail("S006", f"more than {SHOWN_LIMIT:,} bytes would be shown")
+        elif self.job["cells"][self.cell]["kind"] == "shown":
             self.outputs.append(output | {"cell": self.cell, "line": self.line})
 
     def read_streams(self) -> None:

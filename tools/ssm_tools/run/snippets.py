@@ -112,6 +112,11 @@ def parse_file(path: Path, relative: str, snippet_id: str) -> Snippet:
             relative, line, column, "S010", "the file is not UTF-8", "save it as UTF-8"
         )
         return Snippet(snippet_id, relative, line, (), problems=(problem,))
+    if (place := text.find("\0")) >= 0:
+        problem = Finding(
+            relative, text.count("\n", 0, place) + 1, 1, "S010", "it holds a NUL byte"
+        )
+        return Snippet(snippet_id, relative, problem.line, (), problems=(problem,))
     return parse_text(text.replace("\r\n", "\n"), relative, snippet_id)
 
 
@@ -136,6 +141,8 @@ def parse_text(text: str, relative: str, snippet_id: str) -> Snippet:
             problems.append(Finding(relative, number + 1, 1, "S010", problem))
         cells.append(Cell(kind, number + 2, "\n".join(lines[number + 1 : end]), raises))
     kept = tuple(cell for cell in cells if cell.code.strip())
+    if not kept and not problems:
+        problems.append(Finding(relative, 1, 1, "S010", "the snippet is empty"))
     first = next((cell.line for cell in kept if cell.kind == "shown"), 1)
     return Snippet(snippet_id, relative, first, kept, options, text, tuple(problems))
 

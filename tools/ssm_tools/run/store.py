@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ssm_tools.run.environment import environment_key
 from ssm_tools.run.results import Result
@@ -66,13 +67,12 @@ class Store:
         path = self.recorded_path(snippet)
         if not path.is_file():
             return None
-        data = json.loads(path.read_text(encoding="utf-8"))
-        result = Result.from_json(data)
-        if result.recorded is None:
+        data, result = _read(path)
+        if result is None or result.recorded is None:
             return None
         changed = self.changed(result)
         why = f"{changed} changed" if changed else ""
-        if data["text"] != text_hash(snippet):
+        if data.get("text") != text_hash(snippet):
             why = "its text changed"
         return replace(result, recorded=replace(result.recorded, stale=why))
 
@@ -88,12 +88,21 @@ class Store:
             if not path.name.startswith(key):
                 why = why or "its text, options or environment changed"
                 continue
-            result = Result.from_json(json.loads(path.read_text(encoding="utf-8")))
+            _, result = _read(path)
+            if result is None:
+                continue
             changed = self.changed(result)
             if not changed:
                 return Fresh(result)
             why = f"{changed} changed"
         return Stale(why) if why else NotRun()
+
+    def forget(self, snippet: Snippet) -> None:
+        """Drop the result that would be shown: a run has just failed with the same sources."""
+        for path in self._folder(snippet).glob(f"{snippet_key(snippet)}*.json"):
+            _, result = _read(path)
+            if result is None or not self.changed(result):
+                path.unlink(missing_ok=True)
 
     def write(self, snippet: Snippet, result: Result) -> None:
         """Keep a result, whole or not at all, and drop the oldest ones beyond a few."""
@@ -149,6 +158,15 @@ def text_hash(snippet: Snippet) -> str:
     """Return the hash of what a snippet runs, wherever it runs."""
     said = [[asdict(cell) for cell in snippet.cells], asdict(snippet.options)]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Result | None]:
+    """Return a kept file's data and its result; none where another version or a hand wrote it."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return data, Result.from_json(data)
+    except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
+        return {}, None
 
 
 def _age(path: Path) -> float:
