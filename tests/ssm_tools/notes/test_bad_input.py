@@ -70,6 +70,14 @@ LONG = {
     "quotes": lambda n: "> [[a]]\n" * (n // 2),
     "table": lambda n: "|a|b|\n|-|-|\n" + "|[[a\\|b]]|c|\n" * (n // 8),
     "same headings": lambda n: "# a\n" * (n // 4),
+    "admonitions": lambda n: "".join(f"{' ' * (4 * i)}!!! a\n" for i in range(n // 40)),
+    "tabs": lambda n: '=== "[[a]]"\n\n    [[b]]\n\n' * (n // 16),
+    "definitions": lambda n: "[[a]]\n: b\n" * (n // 8),
+    "properties": lambda n: "---\na:\n" + "- '[[a]]'\n" * min(n // 4, 6000) + "---\n",
+    "unclosed comments": lambda n: "%% [[a]] b\n" * (n // 8) + "> %% c\n\n" * (n // 8),
+    "formulas that go on": lambda n: "$$ a\n$$ b [[c]]\n" * (n // 8),
+    "spans": lambda n: "<b [[a]]" * (n // 4) + "<a title='" * (n // 4),
+    "escapes": lambda n: "\\[[a]]" * n,
     "references": lambda n: "[a]: b\n\n" + "[a] " * (n // 4) + "[" * n,
 }
 
@@ -86,6 +94,30 @@ def test_time_is_linear(name: str) -> None:
         return min(seconds(count) for _ in range(3))
 
     assert best(16000) < 8 * 3 * best(2000) + 0.2
+
+
+VAULTS = {
+    "headings": lambda n: "".join(f"# h{i}\n" for i in range(n)) + f"[[#h{n - 1}]] " * n,
+    "blocks": lambda n: "".join(f"t ^b{i}\n\n" for i in range(n)) + f"[[#^b{n - 1}]] " * n,
+    "broken headings": lambda n: "# h\n" * n + "[[#nothing]] " * n,
+    "broken links": lambda n: "".join(f"[[nothing{i}]] " for i in range(n)),
+    "embeds": lambda n: "".join(f"# h{i}\n![[#h{i + 1}]]\n" for i in range(n)),
+    "same links": lambda n: "[[a]] " * n,
+}
+
+
+@pytest.mark.parametrize("name", VAULTS)
+def test_time_of_a_check_is_linear(tmp_path: Path, name: str) -> None:
+    def seconds(count: int) -> float:
+        for language in ("en", "ru"):
+            (tmp_path / language).mkdir(exist_ok=True)
+            (tmp_path / language / "a.md").write_text(VAULTS[name](count), encoding="utf-8")
+        vault = load_vault(tmp_path)
+        start = time.process_time()
+        check_vault(vault)
+        return time.process_time() - start
+
+    assert min(seconds(1200) for _ in range(2)) < 8 * 3 * seconds(150) + 0.2
 
 
 def test_a_large_note_is_not_read(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ MEANT = [
     ("[[mamba#^blok]]", "^block"),
     ("![[pciture.png]]", "picture.png"),
     ("[[mam%62a]]", "mamba"),
+    ("[[mаmbа]]", "mamba"),
     ("[[https://e.org]]", "[text](https://e.org)"),
     ("[t](www.e.org)", "https://www.e.org"),
 ]
@@ -126,6 +127,7 @@ FIXED = [
     ("[[b#second HEAD]]", "[[b#Second head]]"),
     ("|x|\n|-|\n|[[alias one]]|", "|x|\n|-|\n|[[b\\|alias one]]|"),
     ("[[b|x]] [[alias one]] [[b|y]]", "[[b|x]] [[b|alias one]] [[b|y]]"),
+    ("|a|b|\n|-|-|\n|[[b|B]]|[[b|C]]|", "|a|b|\n|-|-|\n|[[b\\|B]]|[[b\\|C]]|"),
     ("x|y\n-|-\n[[alias one]]|z", "x|y\n-|-\n[[b\\|alias one]]|z"),
     ("|x|y|\n|-|-|\n|[[b|c]]|d|", "|x|y|\n|-|-|\n|[[b\\|c]]|d|"),
     ("`[[B]]` [[B]]\r\n[[B]]", "`[[B]]` [[b]]\r\n[[b]]"),

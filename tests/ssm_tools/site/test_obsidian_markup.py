@@ -33,7 +33,9 @@ $$x$$ and ![[b]]
 
 | a | b |
 |---|---|
-| [[b\\|x]] | y |
+| [[b\\|x]] | ![[b]] |
+
+### ![[b#so]] {#h}
 
 Term
 : about [t](b.md#so "title")
@@ -53,3 +55,4 @@ def test_every_link_is_on_the_page(tmp_path: Path) -> None:
         '<p class="admonition-title">A title with <a href="b.html" class="wiki">the B</a>' in page
     )
     assert "code [[b]]" in page
+    assert "ssm-embed" not in page

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ssm_tools.notes.graph import Answers
     from ssm_tools.notes.vault import Vault
 
+MAX_PASSES = 5  # of --fix
 HELP = "check the notes and their links; exit 0 clean, 1 findings, 2 misuse"
 
 
@@ -61,8 +62,12 @@ def _fix(root: Path, languages: tuple[str, ...] | None) -> None:
     from ssm_tools.notes.fixes import fix_vault
     from ssm_tools.notes.vault import load_vault
 
-    for path, count in fix_vault(load_vault(root, languages)).items():
-        print(f"{path}: {count} repaired", file=sys.stderr)
+    for _ in range(MAX_PASSES):  # a repair may bring to light the next one in its line
+        repaired = fix_vault(load_vault(root, languages))
+        for path, count in repaired.items():
+            print(f"{path}: {count} repaired", file=sys.stderr)
+        if not repaired:
+            break
 
 
 def _whole(

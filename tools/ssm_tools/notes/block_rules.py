@@ -13,6 +13,7 @@ from mdit_py_plugins.footnote.index import footnote_def
 from ssm_tools.notes.inline_rules import Quiet
 
 _TITLE = re.compile(r"(?:!!!|\?\?\?\+?|===[!+]?)[ \t]+\S")
+_NOTHING = re.compile(r"\s*$")
 BODY_INDENT = 4  # of what an admonition or a tab holds
 _AFTER_MATHS = re.compile(r"\s*(?:\([^()$]+\)|\{[^{}$]*\}|\^[\w-]+)?\s*$")
 
@@ -31,11 +32,8 @@ def math_block(state: StateBlock, start_line: int, end_line: int, silent: bool) 
     last = _line_with(state, "$$", start_line + 1, end_line)
     if last < 0:
         return False
-    close = state.src.find("$$", state.bMarks[last], state.eMarks[last])
-    if not _AFTER_MATHS.match(state.src, close + 2, state.eMarks[last]) and not any(
-        map(state.isEmpty, range(start_line, last))
-    ):
-        return False  # a paragraph that goes on after its formula
+    if _goes_on(state, "$$", start_line, last, _AFTER_MATHS):
+        return False
     return silent or _push(state, "math_block", start_line, last + 1)
 
 
@@ -46,7 +44,7 @@ def comment_block(state: StateBlock, start_line: int, end_line: int, silent: boo
     if not state.src.startswith("%%", start) or state.src.find("%%", start + 2, end) >= 0:
         return False
     last = _line_with(state, "%%", start_line + 1, end_line)
-    if last < 0:
+    if last < 0 or _goes_on(state, "%%", start_line, last, _NOTHING):
         return False
     return silent or _push(state, "comment_block", start_line, last + 1)
 
@@ -98,6 +96,15 @@ def _line_with(state: StateBlock, marker: str, first: int, end_line: int) -> int
     if end_line == len(state.bMarks) - 1:  # the whole note was searched, not a quote
         hopeless[marker] = first
     return -1
+
+
+def _goes_on(state: StateBlock, marker: str, first: int, last: int, after: re.Pattern[str]) -> bool:
+    """Whether the paragraph goes on after what the marker ends: it is no block then."""
+    end = state.eMarks[last]
+    close = state.src.find(marker, state.bMarks[last], end)
+    if after.match(state.src, close + 2, end):
+        return False
+    return not any(map(state.isEmpty, range(first, last)))
 
 
 def _push(state: StateBlock, kind: str, start_line: int, end_line: int) -> bool:

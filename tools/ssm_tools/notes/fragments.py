@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ssm_tools.notes.model import Block, Heading, Note
@@ -30,25 +30,42 @@ def find_place(note: Note, fragment: Sequence[str]) -> Place | None:
     last = fragment[-1]
     if last.startswith("^"):
         return _block(note, last[1:])
-    for spelling, key in _LADDER:
-        found = [
-            (index, heading)
-            for index, heading in enumerate(note.headings)
-            if _answers(note, heading, last, key) and _under(note, heading, fragment[:-1], key)
-        ]
+    for step, (spelling, key) in enumerate(_LADDER):
+        want = key(last)
+        above = fragment[:-1]
+        answering = _headings_by(note, step).get(want, ()) if want else ()
+        found = [index for index in answering if _under(note, note.headings[index], above, key)]
         if found:
-            by_id = [one for one in found if key(one[1].id) == key(last)]
-            index, best = by_id[0] if by_id else found[0]
-            twins = 0 if by_id else len(found) - 1
-            return Place(best.id, index, best, spelling, twins)
+            by_id = [index for index in found if key(note.headings[index].id) == want]
+            index = by_id[0] if by_id else found[0]
+            best = note.headings[index]
+            return Place(best.id, index, best, spelling, 0 if by_id else len(found) - 1)
     return None
 
 
+def _headings_by(note: Note, step: int) -> dict[str, list[int]]:
+    """Which headings answer to a name that is spelt as in a step of the ladder."""
+    tables: dict[int, dict[str, list[int]]] = note.__dict__.setdefault("headings_by", {})
+    if step not in tables:
+        table: dict[str, list[int]] = {}
+        for index, heading in enumerate(note.headings):
+            for name in dict.fromkeys(_names(note, heading, _LADDER[step][1])):
+                table.setdefault(name, []).append(index)
+        tables[step] = table
+    return tables[step]
+
+
 def _block(note: Note, wanted: str) -> Place | None:
+    tables: dict[str, dict[str, int]] = note.__dict__.setdefault("blocks_by", {})
     for spelling, key in (("exact", as_written), ("case", str.casefold)):
-        for index, block in enumerate(note.blocks):
-            if key(block.id) == key(wanted):
-                return Place("^" + block.id, index, block, spelling)
+        if spelling not in tables:
+            table = tables[spelling] = {}
+            for index, block in enumerate(note.blocks):
+                table.setdefault(key(block.id), index)
+        found = tables[spelling].get(key(wanted))
+        if found is not None:
+            block = note.blocks[found]
+            return Place("^" + block.id, found, block, spelling)
     return None
 
 
@@ -80,10 +97,15 @@ def answers_to(note: Note, heading: Heading, wanted: str) -> bool:
 
 def _answers(note: Note, heading: Heading, wanted: str, key: Callable[[str], str]) -> bool:
     want = key(wanted)
-    if want in (key(heading.text), heading.id if key is as_written else key(heading.id)):
-        return want != ""
-    source = note.text[heading.start : heading.end]  # with its marks of emphasis, code and links
-    return len(source) != len(heading.text) and want != "" and want == key(source)
+    return want != "" and want in _names(note, heading, key)
+
+
+def _names(note: Note, heading: Heading, key: Callable[[str], str]) -> Iterator[str]:
+    """What a heading can be called: its text, its id, its source with the marks of emphasis."""
+    yield key(heading.text)
+    yield key(heading.id)
+    if heading.end - heading.start != len(heading.text):
+        yield key(note.text[heading.start : heading.end])
 
 
 def _under(note: Note, heading: Heading, above: Sequence[str], key: Callable[[str], str]) -> bool:

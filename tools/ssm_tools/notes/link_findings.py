@@ -17,6 +17,7 @@ from ssm_tools.notes.suggest import Suggester, heading_names, note_names
 from ssm_tools.notes.targets import is_external, scheme, without_suffix
 from ssm_tools.notes.vault import Vault
 
+MAX_KNOWN = 64  # notes whose headings are kept for suggestions
 _UNSAFE = {"javascript", "vbscript", "data"}
 
 
@@ -26,6 +27,9 @@ class LinkChecker:
     def __init__(self, vault: Vault) -> None:
         self.vault = vault
         self.suggesters: dict[str, Suggester] = {}  # by language
+        self._known_targets: dict[str, dict[str, list[int]]] = {}  # of the last note asked for
+        self._known_orders: dict[str, dict[int, int]] = {}
+        self._known_places: dict[str, Suggester] = {}
 
     def suggester(self, language: str) -> Suggester:
         """The names of the notes of one language."""
@@ -42,8 +46,9 @@ class LinkChecker:
 
     def renew(self) -> None:
         """Let suggestions take time again: a kept vault asks for few at once."""
-        for suggester in self.suggesters.values():
+        for suggester in (*self.suggesters.values(), *self._known_places.values()):
             suggester.measured = 0
+        self._known_targets = {}
 
     def findings(self, note: Note, answers: Sequence[Answer]) -> Iterator[Finding]:
         """Findings of the note's links, in their order."""
@@ -109,14 +114,24 @@ class LinkChecker:
         target = self.vault.notes[NoteId(answer.target)]
         if answer.why == "block":
             message = f"no block ^{link.block} in {target.id}"
-            near = Suggester((b.id, b.id) for b in target.blocks).nearest(link.block)
+            near = self._places(target, blocks=True).nearest(link.block)
             return _finding(note, link, "L004", message, _did_you_mean(f"^{n}" for n in near))
         wanted = link.fragment[-1]
-        near = Suggester(heading_names(target)).nearest(wanted)
+        near = self._places(target).nearest(wanted)
         if not near:
             near = self._translated_heading(target, wanted) or self._same_link(note, link, target)
         message = f"no heading {wanted!r} in {target.id}"
         return _finding(note, link, "L003", message, _did_you_mean(f"#{n}" for n in near))
+
+    def _places(self, note: Note, *, blocks: bool = False) -> Suggester:
+        """The names of a note's headings or blocks, kept while it stays as it is."""
+        key = f"{note.id} {note.digest} {blocks}"
+        if key not in self._known_places:
+            names = [(b.id, b.id) for b in note.blocks] if blocks else heading_names(note)
+            if len(self._known_places) > MAX_KNOWN:
+                self._known_places.clear()
+            self._known_places[key] = Suggester(names)
+        return self._known_places[key]
 
     def _translated_heading(self, target: Note, wanted: str) -> list[str]:
         """The target's heading whose twin in another language bears the wanted text."""
@@ -124,7 +139,7 @@ class LinkChecker:
             place = find_place(other, (wanted,))
             if place is not None and same_outline(target, other):
                 return [target.headings[place.index].id]
-            near = Suggester(heading_names(other)).nearest(wanted, 1)
+            near = self._places(other).nearest(wanted, 1)
             own = {heading.id for heading in target.headings}
             if near and near[0] in own:
                 return near
@@ -132,20 +147,43 @@ class LinkChecker:
 
     def _same_link(self, note: Note, link: Link, target: Note) -> list[str]:
         """The heading that the link in this one's place means in a translation of the note."""
-        place = [x for x in note.links if x.path == link.path].index(link)
         for language, other in self.vault.translations(note).items():
             twin = self.vault.translations(target).get(language)
             if twin is None or not same_outline(target, twin):
                 continue
-            there = [
-                answer
-                for answer in (resolve(self.vault, other, each) for each in other.links)
-                if isinstance(answer, Found) and answer.target == twin.id
-            ]
-            found = there[place].place if place < len(there) else None
-            if found is not None and isinstance(found.target, Heading):
-                return [target.headings[found.index].id]
+            there = self._targets(other).get(twin.id, [])
+            place = self._orders(note)[link.start]
+            heading = there[place] if place < len(there) else -1
+            if heading >= 0:
+                return [target.headings[heading].id]
         return []
+
+    def _targets(self, note: Note) -> dict[str, list[int]]:
+        """For each note that this one links to, in order, the headings that the links mean."""
+        key = f"{note.id} {note.digest}"
+        if key not in self._known_targets:
+            found: dict[str, list[int]] = {}
+            for link in note.links:
+                answer = resolve(self.vault, note, link)
+                if isinstance(answer, Found):
+                    place = answer.place
+                    is_heading = place is not None and isinstance(place.target, Heading)
+                    index = place.index if place is not None and is_heading else -1
+                    found.setdefault(answer.target, []).append(index)
+            self._known_targets = {key: found}
+        return self._known_targets[key]
+
+    def _orders(self, note: Note) -> dict[int, int]:
+        """For each link, by where it starts, which one it is of those with its path."""
+        key = f"{note.id} {note.digest}"
+        if key not in self._known_orders:
+            seen: dict[str, int] = {}
+            orders: dict[int, int] = {}
+            for link in note.links:
+                orders[link.start] = seen.get(link.path, 0)
+                seen[link.path] = orders[link.start] + 1
+            self._known_orders = {key: orders}
+        return self._known_orders[key]
 
     def _no_note(self, note: Note, link: Link) -> Finding:
         message = f"no note or file {link.path!r}"
@@ -227,7 +265,9 @@ def _finding(
 ) -> Finding:
     if fix is not None and not hint:
         hint = f"write {fix.text}"
-    length = max(1, min(link.end - link.start, len(note.line_text(link.line)) - link.column + 1))
+    starts = note.line_starts  # a line may be long: it is not cut out for each of its links
+    stop = starts[link.line] - 1 if link.line < len(starts) else len(note.text)
+    length = max(1, min(link.end, stop) - link.start)
     return Finding(
         path=note.id,
         line=link.line,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 _DROP = re.compile(r"[^\w\s-]", re.UNICODE)
 _SPACES = re.compile(r"[\s_-]+")
+_UNSEEN = {**dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF)), 0xA0: " ", 0x202F: " "}
 _SEPARATORS = re.compile(r"[\s_‐-―-]+")
 
 
@@ -42,8 +43,10 @@ def as_written(name: str) -> str:
 
 
 def composed(name: str) -> str:
-    """Return the name in NFC: й and ё as one character each."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+    """Return the name in NFC, й and ё one character each, with plain spaces and nothing unseen."""
+    if name.isascii():
+        return name
+    return unicodedata.normalize("NFC", name).translate(_UNSEEN)
 
 
 def caseless(name: str) -> str:

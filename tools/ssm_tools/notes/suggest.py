@@ -28,6 +28,8 @@ _LATIN = {
     **dict(zip("абвгдезийклмнопрстуфхцыэ", "abvgdeziyklmnoprstufhcye", strict=True)),
     **{"ж": "zh", "ч": "ch", "ш": "sh", "щ": "sch", "ю": "yu", "я": "ya", "ъ": "", "ь": ""},
 }
+_ALIKE = str.maketrans("асеорухквмнт", "aceopyxkbmht")  # letters that look the same
+_ALIKE_BACK = str.maketrans("aceopyxkbmht", "асеорухквмнт")
 _TRANSLITERATED = str.maketrans(_LATIN)
 
 
@@ -51,10 +53,11 @@ def distance(a: str, b: str, limit: int) -> int:
 
 @lru_cache(maxsize=4096)
 def variants(name: str) -> tuple[str, ...]:
-    """The name as it may have been meant: as typed, in the other layout, transliterated."""
+    """The name as it may have been meant: in the other layout, transliterated, in its look."""
     low = joined(name)
     typed = (low, joined(low.translate(_KEYS)), joined(low.translate(_KEYS_BACK)))
-    return tuple(dict.fromkeys((*typed, low.translate(_TRANSLITERATED))))
+    alike = (low.translate(_ALIKE), low.translate(_ALIKE_BACK))
+    return tuple(dict.fromkeys((*typed, low.translate(_TRANSLITERATED), *alike)))
 
 
 class Suggester:

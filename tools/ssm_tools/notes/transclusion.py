@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -58,55 +59,86 @@ def circular_embeds(
                 shown = region(vault, answer)
                 if shown is not None:
                     inside.setdefault(note.id, []).append((link, shown))
+    for embeds in inside.values():
+        embeds.sort(key=lambda embed: embed[0].start)
+    starts = {note_id: [link.start for link, _ in embeds] for note_id, embeds in inside.items()}
     done: set[Region] = set()
     reported: set[tuple[NoteId, int]] = set()
     for note_id in inside:
         whole = Region(note_id, 0, len(vault.notes[note_id].text))
-        for where, link, circle in _circles(whole, inside, done):
+        for where, link, circle in _circles(whole, inside, starts, done):
             if (where, link.start) not in reported:
                 reported.add((where, link.start))
                 yield vault.notes[where], link, circle
 
 
+Embeds = dict[NoteId, list[tuple[Link, Region]]]  # of each note, in the order of the text
+
+
 def _circles(
-    first: Region, inside: dict[NoteId, list[tuple[Link, Region]]], done: set[Region]
+    first: Region, inside: Embeds, starts: dict[NoteId, list[int]], done: set[Region]
 ) -> Iterator[tuple[NoteId, Link, tuple[str, ...]]]:
     """Walk the embeds depth first, without recursion: a chain of them may be long."""
     path = [first]
-    open_now = {first}
-    steps = [iter(_within(first, inside))]
+    open_now = _Open()
+    open_now.add(first)
+    steps = [_within(first, inside, starts)]
     while path:
         step = next(steps[-1], None)
         if step is None:
             done.add(path[-1])
-            open_now.discard(path.pop())
+            open_now.remove(path.pop())
             steps.pop()
             continue
         link, shown = step
-        back = next((r for r in path if r.note == shown.note and _holds(shown, r, link)), None)
-        if shown in open_now or back is not None:
-            begin = path.index(back) if back is not None else path.index(shown)
-            names = [str(r.note) for r in path[begin:]]
+        back = open_now.inside(shown)
+        if back is not None:
+            names = [str(r.note) for r in path[path.index(back) :]]
             yield path[-1].note, link, (*names, str(shown.note))
         elif shown not in done:
             path.append(shown)
             open_now.add(shown)
-            steps.append(iter(_within(shown, inside)))
+            steps.append(_within(shown, inside, starts))
 
 
-def _holds(shown: Region, open_region: Region, link: Link) -> bool:
-    """Whether the embedded region is the whole of a note that is open, or holds this very link."""
-    return shown.start <= open_region.start and open_region.end <= shown.end
+class _Open:
+    """The regions that are being shown: two of a note lie apart or one inside the other."""
+
+    def __init__(self) -> None:
+        self.spans: dict[NoteId, list[tuple[int, int]]] = {}  # (start, -end): outer before inner
+
+    def add(self, part: Region) -> None:
+        """Enter a region."""
+        insort(self.spans.setdefault(part.note, []), (part.start, -part.end))
+
+    def remove(self, part: Region) -> None:
+        """Take one out again."""
+        spans = self.spans[part.note]
+        del spans[bisect_left(spans, (part.start, -part.end))]
+
+    def inside(self, part: Region) -> Region | None:
+        """An open region that the part holds, or is."""
+        spans = self.spans.get(part.note, [])
+        index = bisect_left(spans, (part.start, -part.end))
+        if index < len(spans) and -spans[index][1] <= part.end:
+            return Region(part.note, spans[index][0], -spans[index][1])
+        return None
 
 
 def _within(
-    part: Region, inside: dict[NoteId, list[tuple[Link, Region]]]
-) -> list[tuple[Link, Region]]:
-    return [
-        (link, shown)
-        for link, shown in inside.get(part.note, ())
-        if part.start <= link.start and link.end <= part.end
-    ]
+    part: Region, inside: Embeds, starts: dict[NoteId, list[int]]
+) -> Iterator[tuple[Link, Region]]:
+    """The embeds that stand in a region."""
+    begins = starts.get(part.note, [])
+    for index in range(bisect_left(begins, part.start), bisect_left(begins, part.end)):
+        link, shown = inside[part.note][index]
+        if link.end <= part.end:
+            yield link, shown
+
+
+def _holds(shown: Region, open_region: Region) -> bool:
+    """Whether the embedded region is, or has in it, one that is open."""
+    return shown.start <= open_region.start and open_region.end <= shown.end
 
 
 Wrap = Callable[[Found, str], str]
@@ -159,7 +191,7 @@ class _Expansion:
     def _embed(
         self, note: Note, link: Link, answer: Found, shown: Region, path: tuple[Region, ...]
     ) -> str:
-        circular = any(r.note == shown.note and _holds(shown, r, link) for r in path)
+        circular = any(r.note == shown.note and _holds(shown, r) for r in path)
         size = shown.end - shown.start
         if circular or len(path) > MAX_DEPTH or size > self.left:
             return _as_link(answer)

@@ -15,6 +15,8 @@ from ssm_tools.notes.trace import Trace
 from ssm_tools.notes.transclusion import circular_embeds
 from ssm_tools.notes.vault import Vault
 
+MAX_CIRCLE = 12  # names of a circle that are all said
+
 
 def vault_findings(
     vault: Vault, traces: Mapping[NoteId, Trace], answers: Answers
@@ -29,7 +31,8 @@ def vault_findings(
     yield from _required_in_circles(traces)
     holders = [note_id for note_id, trace in traces.items() if trace.embeds]
     for note, link, circle in circular_embeds(vault, holders, answers):
-        yield at_link(note, link, "L014", f"embeds itself: {' → '.join(circle)}")
+        shown = circle if len(circle) <= MAX_CIRCLE else (*circle[:4], "…", *circle[-3:])
+        yield at_link(note, link, "L014", f"embeds itself: {' → '.join(shown)}")
 
 
 def _colliding_names(vault: Vault) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from ssm_tools.site.strings import relation_title, strings
 from ssm_tools.site.urls import relative, with_fragment
 
 _SIZE = re.compile(r"(\d{1,4})(?:x(\d{1,4}))?")
+_ALONE = re.compile(r"[\s>]*(?:(?:[-*+]|\d+[.)])\s+(?:\[.\]\s+)?)*")  # no heading, no table
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".avif")
 
 
@@ -95,8 +96,11 @@ class LinkWriter:
             return escape(link.path)
         if answer.note is None:
             return self._picture(link, answer)
-        alone = not note.text[link.context_start : link.start].strip() and not (
-            note.text[link.end : link.context_end].strip()
+        line = note.line_text(link.line)
+        alone = (
+            _ALONE.fullmatch(line[: link.column - 1]) is not None
+            and not note.text[link.context_start : link.start].strip()
+            and not (note.text[link.end : link.context_end].strip())
         )
         if self.plain or not alone:
             return self._wiki(note, link, answer)
