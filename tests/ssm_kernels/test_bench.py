@@ -66,6 +66,16 @@ def test_decode_is_counted_by_the_step() -> None:
     assert (row.ms, row.ms_low, row.ms_high) == (0.1, 0.05, 0.15)
 
 
+def test_a_step_of_one_leaves_the_state_of_the_others() -> None:
+    case = MAKES["state_update"]()
+    ours = case.impls[OURS]
+    before = ours.operands["state"].clone()
+    case = dataclasses.replace(case, impls={OURS: ours, "same": ours})
+    first, second = measure(case, PLACE, [OURS, "same"], clock=clock)
+    assert first.error == second.error
+    assert torch.equal(ours.operands["state"], before)
+
+
 def test_peers_are_compared_in_their_own_layout_and_names() -> None:
     case = MAKES["selective_scan"]()
     ours = case.impls[OURS]

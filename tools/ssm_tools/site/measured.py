@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm_tools.concepts.rows import rows_path
+from ssm_tools.site.measured_plot import length_plot
 
 Row = Mapping[str, Any]
 OURS = "ssm_kernels"
@@ -32,11 +33,11 @@ def _read(path: Path, stamp: int) -> tuple[Row, ...]:
 
 
 def last_run(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows of the newest run in which ours was timed."""
-    ours = [row for row in rows if row["impl"] == OURS]
+    """Return the rows of the newest run in which ours was timed, or a peer that stands alone."""
+    ours = [row for row in rows if row["impl"] == OURS] or list(rows)
     if not ours:
         return []
-    newest = max(ours, key=lambda row: str(row.get("date", "")))
+    newest = max(reversed(ours), key=lambda row: str(row.get("date", "")))  # of a day, the last
     return [row for row in rows if row.get("run") == newest.get("run")]
 
 
@@ -92,7 +93,8 @@ def measurements(root: Path, name: str, words: Mapping[str, str]) -> str:
     first = rows[0]
     stale = f' <strong class="stale">{words["stale"]}</strong>' if is_stale(root, first) else ""
     return (
-        '<figure class="measured"><div class="scroll" tabindex="0"><table>'
+        f'<figure class="measured">{length_plot(rows, words)}'
+        '<div class="scroll" tabindex="0"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         f"<figcaption>{words['provenance']}: {provenance(first)}{stale}</figcaption></figure>\n"
     )
@@ -128,10 +130,10 @@ def _ours(row: Row) -> str:
 
 
 def _shown(value: object) -> str:
-    if value is None:
+    if value is None or value == 0.0:  # a first call has no floor
         return "–"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4g}" if value < 1e4 else f"{value:.0f}"
     if isinstance(value, dict):
         return escape(", ".join(f"{key} {item}" for key, item in value.items()))
     if isinstance(value, list):

@@ -1,0 +1,80 @@
+"""Measured rows as tables and ratios: the newest run, and the fastest peer of a shape."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ssm_tools.site.measured import best_ratio, last_run, measurements
+from ssm_tools.site.measured_plot import length_plot
+
+WORDS = {
+    "plot_time": "ns",
+    "plot_length": "length",
+    "no_rows": "none",
+    "provenance": "from",
+    "stale": "stale",
+}
+
+
+def row(impl: str, ms: float, **more: Any) -> dict[str, Any]:
+    shape = {"b": 1}
+    base = {"op": "op", "impl": impl, "ms": ms, "pass": "fwd", "shape": shape, "dtype": "bfloat16"}
+    return {**base, "run": "r", "date": "2026-11-24", **more}
+
+
+def test_ratio_is_to_the_fastest_peer_of_a_shape() -> None:
+    rows = [row("ssm_kernels", 1.0), row("slow", 9.0), row("fast", 1.5)]
+    rows += [
+        row("ssm_kernels", 1.0, **{"pass": "cold_fwd"}),
+        row("fast", 90, **{"pass": "cold_fwd"}),
+    ]
+    found = best_ratio(rows)
+    assert found is not None
+    assert (found[0], found[2]["impl"]) == (1.5, "fast")
+    assert best_ratio([row("ssm_kernels", 1.0)]) is None
+
+
+def test_newest_run_of_ours_or_of_a_peer_alone() -> None:
+    old = [row("ssm_kernels", 1.0, run="a", date="2026-11-01"), row("peer", 1.0, run="a")]
+    new = [row("ssm_kernels", 2.0), row("peer", 3.0)]
+    assert last_run(old + new) == new
+    assert last_run([row("peer", 3.0)]) == [row("peer", 3.0)]
+    assert last_run([]) == []
+
+
+def test_lengths_are_drawn_per_token() -> None:
+    rows = [row("ssm_kernels", l / 1000, shape={"b": 2, "l": l}) for l in (512, 2048, 8192)]
+    rows += [row("peer", 1.0, shape={"b": 1, "l": l}) for l in (512, 2048)]
+    rows += [row("ssm_kernels", 1.0, shape={"b": 1, "l": 4}, **{"pass": "decode"})]
+    svg = length_plot(rows, WORDS)
+    assert svg.count("<polyline") == 1  # the peer has too few lengths
+    assert "ssm_kernels, fwd: 512: 500, 2048: 500, 8192: 500" in svg
+    assert 'role="img"' in svg
+    assert length_plot(rows[:2], WORDS) == ""
+
+
+def test_labels_of_near_lines_do_not_meet() -> None:
+    rows = [
+        row(f"impl{n}", 1 + n / 1000, shape={"b": 1, "l": l})
+        for n in range(4)
+        for l in (512, 2048, 8192)
+    ]
+    found = re.findall(r'y="([\d.]+)" text-anchor="start"', length_plot(rows, WORDS))
+    places = sorted(map(float, found))
+    assert len(places) == 4
+    assert min(b - a for a, b in pairwise(places)) >= 14.9
+
+
+def test_table_shows_rows_with_where_they_are_from(tmp_path: Path) -> None:
+    folder = tmp_path / "kernels" / "results"
+    folder.mkdir(parents=True)
+    rows = [row("sdpa", 3.25, device="a card <1>", floor_ms=1.0, command="bench")]
+    (folder / "attention.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    html = measurements(tmp_path, "attention", WORDS)
+    assert "<td>3.25</td>" in html
+    assert "a card &lt;1&gt;" in html
+    assert measurements(tmp_path, "other", WORDS).endswith("none</p>\n")
