@@ -102,6 +102,7 @@ VAULTS = {
     "broken headings": lambda n: "# h\n" * n + "[[#nothing]] " * n,
     "broken links": lambda n: "".join(f"[[nothing{i}]] " for i in range(n)),
     "embeds": lambda n: "".join(f"# h{i}\n![[#h{i + 1}]]\n" for i in range(n)),
+    "same headings": lambda n: "# h\n" * n + "[[#h]] " * n,
     "same links": lambda n: "[[a]] " * n,
 }
 

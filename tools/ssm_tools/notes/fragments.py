@@ -27,6 +27,14 @@ class Place:
 
 def find_place(note: Note, fragment: Sequence[str]) -> Place | None:
     """Return the place that a fragment means in a note, None where there is none."""
+    known: dict[tuple[str, ...], Place | None] = note.__dict__.setdefault("places", {})
+    asked = tuple(fragment)
+    if asked not in known:
+        known[asked] = _find(note, asked)
+    return known[asked]
+
+
+def _find(note: Note, fragment: tuple[str, ...]) -> Place | None:
     last = fragment[-1]
     if last.startswith("^"):
         return _block(note, last[1:])
