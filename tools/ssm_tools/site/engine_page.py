@@ -45,11 +45,11 @@ MEASURED = (
      "markdown-it-py только разбирает те же заметки (ноябрь 2026, 2 общих ядра).",
      "`python tests/bench/bench_notes.py`: 10,000 notes, 80,000 links, as shares of the time in "
      "which markdown-it-py only parses the same notes (November 2026, 2 shared cores)."),
-    ("Прочесть, разрешить и проверить всё: 0,72.", "Read, resolve and check everything: 0.72."),
-    ("После правки одной заметки: 0,014 в открытом сеансе, 0,031 в новом процессе.",
-     "After an edit of one note: 0.014 in a kept session, 0.031 in a new process."),
-    ("Память: 165 МиБ. Время на заметку при десятикратном числе заметок: 1,03.",
-     "Memory: 165 MiB. Time for a note at ten times the notes: 1.03."),
+    ("Прочесть, разрешить и проверить всё: 0,69.", "Read, resolve and check everything: 0.69."),
+    ("После правки одной заметки: 0,013 в открытом сеансе, 0,029 в новом процессе.",
+     "After an edit of one note: 0.013 in a kept session, 0.029 in a new process."),
+    ("Память: 198 МиБ. Время на заметку при десятикратном числе заметок: 1,02.",
+     "Memory: 198 MiB. Time for a note at ten times the notes: 1.02."),
 )  # fmt: skip
 
 
