@@ -105,8 +105,9 @@ def trapezoidal_chunked(
     G = past.H + lead[:, 0, :, None, None] * (past.x.mT @ past.B)
     span = q * max(1, SPAN_SIZE // max(1, b * h * (q * r) ** 2))
     ys = []
-    for parts in zip(*(t.split(span, dim=1) for t in (x, B, C, dt * A, c, gamma)), strict=True):
-        y, G = _span(*parts, G, q=q)
+    spans = (t.split(span, dim=1) for t in (x, B, C, dt * A, c, gamma))
+    for xs, Bs, Cs, a, cs, gammas in zip(*spans, strict=True):
+        y, G = _span(xs, Bs, Cs, a, cs, gammas, G, q=q)
         ys.append(y)
     return torch.cat(ys, dim=1)[:, :l], G
 
