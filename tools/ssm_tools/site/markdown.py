@@ -21,6 +21,8 @@ from ssm_tools.site.flowchart import flowchart
 from ssm_tools.site.rules import parser
 from ssm_tools.site.tex import TexError, convert
 
+WIDE = 24  # letters of a formula in a line that a phone may not hold: it scrolls by itself
+_TAG = re.compile(r"<[^>]*>")
 _INKLESS = re.compile(r'<span class="(?:n|p|w|o|nn|x)">([^<]*)</span>')  # of no colour of its own
 
 
@@ -108,7 +110,11 @@ def formula(tex: str, display: bool, context: Context) -> tuple[str, str]:
 
 
 def _inline_formula(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any]) -> str:
-    return formula(tokens[index].content, False, env["context"])[0]
+    made = formula(tokens[index].content, False, env["context"])[0]
+    shown = _TAG.sub("", made.partition("<annotation")[0])
+    if len(shown) <= WIDE:
+        return made
+    return f'<span class="wide" tabindex="0">{made}</span>'
 
 
 def _display_formula(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any]) -> str:

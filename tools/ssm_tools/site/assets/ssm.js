@@ -21,9 +21,15 @@
   const drawer = $("[data-drawer]"), nav = $("#sitenav");
   drawer?.addEventListener("click", e => {
     e.preventDefault();
-    nav.classList.toggle("open");
-    if (nav.classList.contains("open")) $("a, summary", nav)?.focus();
+    const shown = nav.classList.toggle("open");
+    drawer.setAttribute("aria-expanded", String(shown));
+    if (shown) $("a, summary", nav)?.focus();
   });
+  const shut = () => {
+    if (!nav?.classList.contains("open")) return;
+    nav.classList.remove("open");
+    drawer.setAttribute("aria-expanded", "false"); drawer.focus();
+  };
   $("[aria-current]", nav)?.scrollIntoView({ block: "nearest" });
   if (matchMedia("(max-width: 56rem)").matches) $$(".fold--toc").forEach(d => { d.open = false; });
 
@@ -201,7 +207,7 @@
     else if (e.key === "Enter" && chosen >= 0) { e.preventDefault(); $("a", list.children[chosen]).click(); }
   });
   addEventListener("keydown", e => {
-    if (e.key === "Escape") { hide(); nav?.classList.remove("open"); }
+    if (e.key === "Escape") { hide(); shut(); }
     if (e.ctrlKey || e.metaKey || e.altKey || dialog.open) return;
     if (e.target.closest("input, textarea, select, [contenteditable]")) return;
     if (["/", "s", "f", "ы", "а"].includes(e.key)) { e.preventDefault(); open(); }
