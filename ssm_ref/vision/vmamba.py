@@ -40,7 +40,8 @@ class VMambaConfig:
         d_model: width of the first stage; each next one has twice the width of the one before.
         channels: colours of a pixel.
         n_classes: width of the logits.
-        d_state, expand: of SS2D.
+        d_state: numbers of state a channel of SS2D.
+        expand: channels of SS2D over the width of the stage.
         mlp_ratio: hidden width of the MLP over that of the stage.
         drop_path: chance of skipping the last branch in training; rises linearly from 0.
     """
