@@ -232,7 +232,7 @@ def test_layer_checkpointing_changes_no_gradient() -> None:
 def test_compiles_without_graph_breaks() -> None:
     torch.compiler.reset()
     model = small_model()
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
     for length in (5, 9):  # the second length makes it symbolic
         ids = torch.randint(19, (2, length))
         torch.testing.assert_close(compiled(ids), model(ids), rtol=1e-4, atol=1e-5)
