@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 NOTES = {
     "ru/index.md": "# Начало\n\nСм. [[convolution]] и [[state]].\n",
     "ru/ssm/foundations/convolution.md": (
@@ -48,17 +45,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = build_site(SiteConfig.for_vault(folder / "notes", folder / "out"))
     assert result.built
     return folder / "out"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip("Chromium is missing: install it (Debian: apt-get install chromium)")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -202,22 +188,21 @@ def test_prints_the_text_alone(page: Any, site: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", [PAGE, "ru/graph.html", "en/topics.html"])
-def test_no_accessibility_violations(browser: Any, site: Path, name: str, scheme: Any) -> None:
-    axe = pytest.importorskip(
-        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
-    )
+def test_no_accessibility_violations(
+    browser: Any, axe: Any, site: Path, name: str, scheme: Any
+) -> None:
     context = browser.new_context(color_scheme=scheme)
     page = context.new_page()
     page.goto((site / name).as_uri())
     page.wait_for_timeout(200)
-    found = axe.Axe().run(page).response["violations"]
+    found = axe.run(page).response["violations"]
     context.close()
     assert not [(v["id"], [n["html"][:120] for n in v["nodes"][:3]]) for v in found]
 
 
 def test_weight_of_pages(site: Path) -> None:
-    """A page with what it loads at once, as files: under 300 KB; the graph's own under 100 KB."""
+    """What a page loads at once, as files, leaves room for its text in 300 KB."""
     theme = sum(path.stat().st_size for path in (site / "ru").rglob("main.*.min.css"))
     own = sum((site / "assets" / name).stat().st_size for name in ("ssm.css", "ssm.js"))
-    assert theme + own + (site / PAGE).stat().st_size < 300_000
+    assert theme + own + (site / PAGE).stat().st_size < 150_000
     assert own + (site / "assets/graph.js").stat().st_size < 100_000

@@ -160,10 +160,9 @@ def _node(node: Node, number: int, address: str, taken: set[str], at: Shown, zoo
     state = ' class="quiet"' if at.zoom < zoom else ""
     edge, shift = (y - radius, "-.35em") if at.above else (y + radius, "1.05em")
     shown = clip(node.title)
-    whole = f' aria-label="{escape(node.title)}"' if shown != node.title else ""
     return (
-        f'<a id="{escape(name)}" href="{escape(_href(node, address))}" data-n="{number}"{state}'
-        f'{whole} style="--hue:{hue(node.family)};--r:{radius:.1f}px">'
+        f'<a id="{escape(name)}" href="{escape(_href(node, address))}" data-n="{number}"{state} '
+        f'aria-label="{escape(node.title)}" style="--hue:{hue(node.family)};--r:{radius:.1f}px">'
         f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}"/>'
         f'<text x="{x:.0f}" y="{edge:.0f}" dy="{shift}">{escape(shown)}</text></a>'
     )

@@ -65,7 +65,8 @@ def listing(
             row = _EQUATION.sub(lambda match: _to_equation(match, back), row)
         shown.append(
             f'<span class="row" id="{identity}">'
-            f'<a class="row__number" href="#{identity}" data-n="{number}"></a>{row}\n</span>'
+            f'<a class="row__number" href="#{identity}" data-n="{number}" '
+            f'aria-hidden="true" tabindex="-1"></a>{row}\n</span>'
         )
     return "".join(shown)
 

@@ -64,6 +64,9 @@ def render(text: str, context: Context | None = None) -> Rendered:
     md = _parser()
     env: dict[str, Any] = {"context": context}
     tokens = md.parse(text, env)
+    for opener, inline, closer in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if opener.type == "th_open" and not inline.content:
+            opener.tag = closer.tag = "td"  # the corner of a table heads nothing
     toc = [
         TocItem(int(token.tag[1:]), str(token.attrGet("id")), _plain(inline))
         for token, inline in pairwise(tokens)

@@ -118,14 +118,21 @@ def _flat(scores: list[tuple[int, int]]) -> list[int]:
 
 
 def synonyms(sources: Sources) -> dict[str, list[str]]:
-    """Return, for each term of the glossary as stems, what the other languages call it."""
+    """Return, for each term of the glossary and each title, as stems, its other names."""
     same: dict[str, list[str]] = defaultdict(list)
+    terms = [
+        [note.title, *(other.title for other in sources.vault.translations(note).values())]
+        for note in sources.vault.notes.values()
+        if note.language == sources.languages[0]
+    ]
     for entry in sources.glossary:
         given = entry.get("forms") or []
         names = [entry.get("ru"), entry.get("en"), *(given if isinstance(given, list) else [given])]
+        terms.append([str(name) for name in names if name])
+    for names in terms:
         keys = list(dict.fromkeys(
-            " ".join(stem(word) for word in words_of(str(name))) for name in names if name
+            " ".join(stem(word) for word in words_of(name)) for name in names
         ))  # fmt: skip
         for key in keys:
             same[key] += [other for other in keys if other != key and other not in same[key]]
-    return dict(sorted(same.items()))
+    return {key: others for key, others in sorted(same.items()) if others}
