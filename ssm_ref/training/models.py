@@ -2,7 +2,7 @@
 
 `name` is one of `MODELS`; the other keys are fields of the classes named there, and what follows
 from the data (the vocabulary, the image, the classes) is filled in. `name = "pattern"` assembles
-residual branches from the letters of `ssm_ref.hybrid.modular` and S, an S4D layer.
+residual branches from the letters of `ssm_ref.hybrid.modular`.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,8 @@ from ssm_ref.attention.transformer import Transformer, TransformerConfig
 from ssm_ref.hybrid.hymba import Hymba, HymbaConfig
 from ssm_ref.hybrid.jamba import Jamba, JambaConfig
 from ssm_ref.hybrid.modular import Sizes, build, standard_parts
-from ssm_ref.language_model import LanguageModelConfig
+from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_ref.linear_attention.deltanet import DeltaNet, DeltaNetConfig
 from ssm_ref.linear_attention.rwkv4 import RWKV4, RWKV4Config
 from ssm_ref.linear_attention.rwkv7 import RWKV7, RWKV7Config
 from ssm_ref.selective.mamba import Mamba, MambaConfig, MambaLanguageModel
@@ -71,6 +72,14 @@ MODELS: Mapping[str, Kind] = {
     "mamba2": Kind((LanguageModelConfig, Mamba2Config), Mamba2LanguageModel, mamba2_operators),
     "mamba3": Kind((LanguageModelConfig, Mamba3Config), Mamba3LanguageModel),
     "transformer": Kind((TransformerConfig,), Transformer),
+    "s4d": Kind(
+        (LanguageModelConfig, S4DConfig),
+        lambda shell, layer: LanguageModel(shell, lambda _: S4DBranch(layer)),
+    ),
+    "deltanet": Kind(
+        (LanguageModelConfig, DeltaNetConfig),
+        lambda shell, layer: LanguageModel(shell, lambda _: DeltaNet(layer)),
+    ),
     "rwkv4": Kind((RWKV4Config,), RWKV4),
     "rwkv7": Kind((RWKV7Config,), RWKV7),
     "jamba": Kind((JambaConfig,), Jamba),
@@ -121,10 +130,7 @@ def _build_pattern(
         raise ValueError(f"{where}.name = 'pattern' reads tokens; the data give {', '.join(sizes)}")
     given = {**sizes, "n_layers": len(pattern)}
     shell, parts = read_together((LanguageModelConfig, Sizes), options, where, given)
-    made: dict[str, Callable[[], nn.Module]] = {
-        "S": lambda: S4DBranch(S4DConfig(d_model=shell.d_model, d_state=parts.d_state)),
-        **standard_parts(parts),
-    }
+    made = standard_parts(parts)
     if ranks is not None:
         mamba2 = Mamba2Config(d_model=shell.d_model, d_state=parts.d_state, d_head=parts.d_head)
         one: Any = mamba_operators(ranks)

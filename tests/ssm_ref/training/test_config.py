@@ -144,12 +144,14 @@ MODELS = {
     "mamba2": "d_model = 8\nn_layers = 1\nd_head = 4\nd_state = 4",
     "mamba3": "d_model = 8\nn_layers = 1\nd_head = 4\nd_state = 4",
     "transformer": "n_blocks = 1\nd_ff = 8\n[model.attention]\nd_model = 8\nn_heads = 2",
+    "s4d": "d_model = 8\nn_layers = 1\nd_state = 4",
+    "deltanet": "d_model = 8\nn_layers = 1\nn_heads = 2\nnegative_eigenvalues = true",
     "rwkv4": "d_model = 8\nn_blocks = 1",
     "rwkv7": "d_model = 8\nn_blocks = 1\nd_head = 4",
     "jamba": "n_blocks = 2\nd_ff = 8\nattention_period = 2\nattention_offset = 1\n"
     "[model.attention]\nd_model = 8\nn_heads = 2\n[model.mamba]\nd_model = 8",
     "hymba": "n_blocks = 1\nd_ff = 8\nn_heads = 2\nn_meta = 2\n[model.mamba]\nd_model = 8",
-    "pattern": 'd_model = 8\nd_head = 4\nd_state = 4\npattern = "SM2*-RLG4"',
+    "pattern": 'd_model = 8\nd_head = 4\nd_state = 4\npattern = "M2*-RLG4"',
 }
 
 

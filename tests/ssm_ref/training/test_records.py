@@ -1,0 +1,86 @@
+"""The records of the experiments: made by the configs that lie beside them, and what they show."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssm_ref.training.config import load_config, variants
+from ssm_ref.training.metrics import read_rows
+from ssm_ref.training.models import build_model
+
+FOLDER = Path(__file__).parents[3] / "docs" / "experiments"
+CONFIGS = sorted(FOLDER.glob("*.toml"))
+
+
+def runs(experiment: str) -> dict[str, dict[str, Any]]:
+    """The last recorded run of every variant."""
+    return {row["variant"]: row for row in read_rows(FOLDER / f"{experiment}.jsonl")}
+
+
+def at(row: dict[str, Any], **changed: int) -> dict[str, Any]:
+    """The scores of a run with `changed` data."""
+    (found,) = (entry for entry in row["evaluate"] if entry["changed"] == changed)
+    return found
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_variant_has_a_record_of_its_present_config(path: Path) -> None:
+    recorded = runs(path.stem)
+    assert sorted(recorded) == sorted(variants(path) or [""])
+    for variant, row in recorded.items():
+        cfg = load_config(path, variant)
+        assert row["config_hash"] == cfg.fingerprint, variant
+        assert (row["experiment"], row["steps"]) == (path.stem, cfg.settings.steps)
+        assert row["command"].startswith(f"python -m ssm_ref train docs/experiments/{path.name}")
+        for key in ("commit", "source_hash", "device", "torch", "date", "seconds", "final"):
+            assert row[key], key
+        assert row["curve"][-1][0] <= cfg.settings.steps
+        if path.stem == "digits":
+            pytest.importorskip("sklearn")
+        model = build_model(cfg.model, cfg.where("model"), cfg.open_data().sizes)
+        assert row["parameters"] == sum(p.numel() for p in model.parameters()), variant
+
+
+def test_selective_copying() -> None:
+    s4d, mamba = (runs("selective_copying")[name] for name in ("s4d", "mamba"))
+    assert s4d["parameters"] > mamba["parameters"]
+    assert mamba["final"]["exact"] > 0.99
+    assert at(mamba, length=256)["exact"] > 0.8
+    assert at(s4d, length=256)["exact"] < 0.05
+
+
+def test_induction_heads() -> None:
+    found = runs("induction_heads")
+    assert all(row["final"]["accuracy"] > 0.99 for row in found.values())
+    assert at(found["mamba"], length=768)["accuracy"] > 0.95
+    for name in ("s4d", "attention"):
+        assert at(found[name], length=768)["accuracy"] < 0.3
+
+
+def test_parity() -> None:
+    found = runs("parity")
+    for name in ("mamba", "deltanet"):
+        assert found[name]["final"]["exact"] < 0.6
+    for name in ("mamba3", "deltanet_negative", "lstm"):
+        assert found[name]["final"]["exact"] > 0.99
+    far = {name: at(row, length=256)["accuracy"] for name, row in found.items()}
+    assert far["lstm"] == 1.0
+    assert far["deltanet_negative"] > 0.8
+    assert max(far["mamba"], far["deltanet"], far["mamba3"]) < 0.6
+
+
+def test_associative_recall() -> None:
+    right = {name: row["final"]["accuracy"] for name, row in runs("associative_recall").items()}
+    assert right.pop("state16") == 1.0
+    assert max(right.values()) < 0.85
+
+
+def test_copying() -> None:
+    for row in runs("copying").values():
+        assert row["final"]["exact"] > 0.95
+        assert at(row, shortest=15, longest=15)["exact"] == 0.0
+
+
+def test_digits() -> None:
+    assert runs("digits")[""]["final"]["accuracy"] > 0.96
