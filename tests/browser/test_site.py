@@ -98,7 +98,7 @@ def test_code_starts_at_the_left(page: Any, site: Path) -> None:
 
 def test_switch_keeps_page_and_section(page: Any, site: Path) -> None:
     page.goto((site / PAGE).as_uri() + "#code")
-    page.wait_for_timeout(200)
+    page.wait_for_selector(".toc a.here[href='#code']", state="attached")
     page.locator("[data-switch]").click()
     page.wait_for_url("**/en/ssm/foundations/convolution.html#code")
 
