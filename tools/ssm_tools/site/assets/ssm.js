@@ -37,13 +37,13 @@
   const spots = $$(".toc a").map(a => [a, document.getElementById(decodeURIComponent(a.hash.slice(1)))]).filter(p => p[1]);
   let here = "";
   const spy = () => {
-    const line = 160;
+    const line = 0.3 * innerHeight; // well below where a link to a section leaves its heading
     let last = null;
     for (const pair of spots) if (pair[1].getBoundingClientRect().top < line) last = pair;
     for (const [a] of spots) a.classList.toggle("here", last !== null && a === last[0]);
     here = last ? last[1].id : "";
   };
-  addEventListener("scroll", spy, { passive: true });
+  for (const type of ["scroll", "load", "hashchange"]) addEventListener(type, spy, { passive: true });
   spy();
   for (const a of $$("[data-switch]")) {
     const plain = a.getAttribute("href");
