@@ -51,9 +51,12 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
     }
     swapped = False
     for module in model.modules():
-        for name, operator in swaps.get(type(module), {}).items():
-            setattr(module, name, partial(operator, backend=backend))
+        for kind, operators in swaps.items():
+            if not isinstance(module, kind):
+                continue
             swapped = True
+            for name, operator in operators.items():
+                setattr(module, name, partial(operator, backend=backend))
     if not swapped:
         kinds = ", ".join(kind.__name__ for kind in swaps)
         raise ValueError(f"the model must contain one of {kinds}; got {type(model).__name__}")

@@ -143,7 +143,7 @@ class FalconH1Mixer(nn.Module):
                 norm_before_gate=cfg.norm_before_gate,
             )
         else:
-            self.mamba.norm = PlainGate()  # type: ignore[assignment]
+            self.mamba.norm = PlainGate()
         kv_width = attention.kv_heads * attention.head_width
         self.attention.k_proj = ScaledLinear(attention.d_model, (kv_width,), (m.key,))
 

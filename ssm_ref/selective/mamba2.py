@@ -128,7 +128,9 @@ class Mamba2(nn.Module):
         self.dt_bias = nn.Parameter(torch.empty(cfg.n_heads))
         self.A_log = nn.Parameter(torch.empty(cfg.n_heads))
         self.D = nn.Parameter(torch.empty(cfg.n_heads))
-        self.norm = GatedRMSNorm(cfg.d_inner, eps=cfg.norm_eps, groups=cfg.n_groups, norm=norm)
+        self.norm: nn.Module = GatedRMSNorm(
+            cfg.d_inner, eps=cfg.norm_eps, groups=cfg.n_groups, norm=norm
+        )
         self.out_proj = nn.Linear(cfg.d_inner, cfg.d_model, bias=cfg.bias)
         self.reset_parameters()
 

@@ -130,7 +130,7 @@ class VMamba(nn.Module):
         self.stages = nn.ModuleList()
         for d, n in zip(cfg.widths, cfg.blocks, strict=True):
             chances = [cfg.drop_path * i / last for i in range(done, done + n)]
-            self.stages.append(nn.ModuleList(VSSBlock(cfg, d, p, scan) for p in chances))
+            self.stages.append(nn.Sequential(*(VSSBlock(cfg, d, p, scan) for p in chances)))
             done += n
         self.downsample = nn.ModuleList(Downsample(d, 2 * d) for d in cfg.widths[:-1])
         self.norm = nn.LayerNorm(cfg.widths[-1])
@@ -158,9 +158,7 @@ class VMamba(nn.Module):
         x = second(functional.gelu(first(image.permute(0, 2, 3, 1))))
         maps = []
         for i, stage in enumerate(self.stages):
-            x = self.downsample[i - 1](x) if i else x
-            for block in stage:  # type: ignore[attr-defined]
-                x = block(x)
+            x = stage(self.downsample[i - 1](x) if i else x)
             maps.append(x)
         return maps
 
