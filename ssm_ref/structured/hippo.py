@@ -200,7 +200,8 @@ def normal_plus_low_rank(
     """Eq. (12) for any measure: rank 1, but 2 for LegT.
 
     A + P Pᵀ is a multiple of the identity plus a skew matrix S, and −iS is Hermitian, so its
-    eigenvectors are orthonormal to rounding: A itself is never diagonalised.
+    eigenvectors are orthonormal to rounding: A itself is never diagonalised. Columns k and
+    n − 1 − k of V are conjugate.
     """
     measure = _known(measure, n, theta)
     A, B = hippo(measure, n, theta=theta)
@@ -218,6 +219,9 @@ def normal_plus_low_rank(
     shift = normal.diagonal().mean()
     S = normal - shift * torch.eye(n, dtype=torch.float64)
     imaginary, V = torch.linalg.eigh(-1j * S)
+    if measure is Measure.FOURIER:  # its first pair stands still: choose conjugate vectors
+        pair = torch.tensor([[1, 1], [-1j, 1j]], dtype=V.dtype) / math.sqrt(2)
+        V[:, n // 2 - 1 : n // 2 + 1] = torch.cat([pair, pair.new_zeros(n - 2, 2)])
     eigenvalues = torch.complex(shift.expand(n), imaginary)  # (12)
     return NormalPlusLowRank(eigenvalues, P.to(V.dtype) @ V.conj(), V.mH @ B.to(V.dtype), V)
 

@@ -1,6 +1,6 @@
 """S4: a state matrix that is diagonal plus low rank, its kernel by generating functions.
 
-    A = Λ − P P*,  one system a channel                                              (1)
+    A = Λ − Σ_r P_r P_r*,  one system a channel                                      (1)
     Ā = (I − ½ΔA)⁻¹ (I + ½ΔA),  B̄ = (I − ½ΔA)⁻¹ ΔB                                   (2)
     K_i = C Āⁱ B̄                                                                     (3)
 
@@ -10,9 +10,9 @@ The kernel is read from its values at the roots of unity z, where the sum of L t
     K̂(z) = k_CB − k_CP (1 + z₊ k_PP)⁻¹ z₊ k_PB,   z₊ = (1 + z)/2                      (5)
     k_XY(z) = Σ_n X_n Y_n / ((1 − z)/Δ − z₊ Λ_n)                                      (6)
 
-(5) is the Woodbury identity, (6) a Cauchy kernel multiplied through by 1 + z, so that z = −1 is
-no special case. One step of the recurrence costs O(n), since (I − ½ΔA)⁻¹ is diagonal plus rank
-one as well:
+(5) is the Woodbury identity, here for one P; with several it is applied for one after another.
+(6) is a Cauchy kernel multiplied through by 1 + z, so that z = −1 is no special case. One step of
+the recurrence costs O(n), since (I − ½ΔA)⁻¹ is diagonal plus low rank as well:
 
     v = h + ½Δ(Λ h − P (P* h)) + Δ B u                                                (7)
     h ← E v − E P (2/Δ + P* E P)⁻¹ (P* E v),   E = (1 − ½ΔΛ)⁻¹                         (8)
@@ -21,7 +21,8 @@ one as well:
 All vectors hold one of each conjugate pair; sums over the state add the conjugate half. What is
 trained is C̃, which ties it to the kernel length L; C is recovered from (4).
 
-Source: Gu, Goel and Ré, arXiv 2111.00396; A = Λ − P P* after arXiv 2202.09729.
+Sources: Gu, Goel and Ré, arXiv 2111.00396; A = Λ − P P* after arXiv 2202.09729. The published code
+clips Im B at 2 on top, which moves the start away from HiPPO; nothing is clipped here.
 """
 
 import math
@@ -35,15 +36,18 @@ from torch.nn import functional
 
 from ssm_ref.expect import expect_sequence, expect_token
 from ssm_ref.foundations.convolution import fft_convolution
-from ssm_ref.structured.hippo import normal_plus_low_rank
+from ssm_ref.structured.hippo import Measure, normal_plus_low_rank
 from ssm_ref.structured.s4d import initial_log_dt
+
+WINDOW = 2.0  # of LegT and Fourier in steps of time 1, as published; Δ scales it
+LEAST_DECAY = 1e-4  # only LegS has one of its own, and log 0 cannot be trained
 
 
 class DPLR(NamedTuple):
-    """Halves of a diagonal-plus-rank-one system a channel: all (d, n) complex, dt (d,) real."""
+    """Halves of a diagonal-plus-low-rank system a channel."""
 
     eigenvalues: Complex[Tensor, "d n"]
-    P: Complex[Tensor, "d n"]
+    P: Complex[Tensor, "r d n"]
     B: Complex[Tensor, "d n"]
     dt: Float[Tensor, " d"]
 
@@ -58,15 +62,18 @@ def kernel_from_generating_function(
     z_plus = (1 + z) / 2
     base = (1 - z) / system.dt[:, None]  # d k
     L, P, B = system.eigenvalues, system.P, system.B
-    rows = torch.stack([C_tilde * B, C_tilde * P, P.conj() * P, P.conj() * B])  # 4 d n
+    X, Y = torch.cat([C_tilde[None], P.conj()]), torch.cat([B[None], P])  # 1+r d n
+    rows = X[:, None] * Y  # 1+r 1+r d n
     k = _cauchy(rows, L, base, z_plus) + _cauchy(rows.conj(), L.conj(), base, z_plus)  # (6)
-    values = k[0] - k[1] * z_plus * k[3] / (1 + z_plus * k[2])  # (5)
-    return torch.fft.irfft(values, n=l, dim=-1)  # (4)
+    for _ in range(P.shape[0]):  # take one P after another out of the table
+        last = k[-1:, -1:]
+        k = k[:-1, :-1] - k[:-1, -1:] * z_plus * k[-1:, :-1] / (1 + z_plus * last)  # (5)
+    return torch.fft.irfft(k[0, 0], n=l, dim=-1)  # (4)
 
 
 def _cauchy(rows: Tensor, eigenvalues: Tensor, base: Tensor, z_plus: Tensor) -> Tensor:
     denominator = base[:, None, :] - eigenvalues[..., None] * z_plus  # d n k
-    return torch.einsum("rdn,dnk->rdk", rows, 1 / denominator)
+    return torch.einsum("xydn,dnk->xydk", rows, 1 / denominator)
 
 
 def dense(system: DPLR) -> tuple[Complex[Tensor, "d m m"], Complex[Tensor, "d m"]]:
@@ -74,7 +81,7 @@ def dense(system: DPLR) -> tuple[Complex[Tensor, "d m m"], Complex[Tensor, "d m"
     L = torch.cat([system.eigenvalues, system.eigenvalues.conj()], dim=-1)
     P = torch.cat([system.P, system.P.conj()], dim=-1)
     B = torch.cat([system.B, system.B.conj()], dim=-1)
-    A = torch.diag_embed(L) - P[..., :, None] * P.conj()[..., None, :]  # (1)
+    A = torch.diag_embed(L) - torch.einsum("rdm,rdk->dmk", P, P.conj())  # (1)
     one = torch.eye(L.shape[-1], dtype=L.dtype, device=L.device)
     dt = system.dt[:, None, None]
     both = torch.cat([one + dt / 2 * A, (dt * B[..., None])], dim=-1)
@@ -99,24 +106,34 @@ def step(
     """One step of the recurrence in O(n) (7), (8)."""
     L, P, B = system.eigenvalues, system.P, system.B
     dt = system.dt[:, None]
-    v = h + dt / 2 * (L * h - P * _both(P.conj() * h)) + dt * B * u_t[..., None]  # (7)
     E = 1 / (1 - dt / 2 * L)
-    gain = _both(P.conj() * E * v) / (2 / dt + _both(P.conj() * E * P))
-    return E * v - E * P * gain  # (8)
+    seen = 2 * torch.einsum("rdn,bdn->bdr", P.conj(), h).real  # P* h: the other half conjugate
+    v = h + dt / 2 * (L * h - _along(P, seen)) + dt * B * u_t[..., None]  # (7)
+    seen = 2 * torch.einsum("rdn,bdn->bdr", P.conj() * E, v).real
+    inner = 2 * torch.einsum("rdn,sdn->drs", P.conj() * E, P).real  # P* E P
+    inner = inner + torch.diag_embed((2 / dt).expand(-1, P.shape[0]))
+    return E * (v - _along(P, torch.linalg.solve(inner, seen[..., None])[..., 0]))  # (8)
 
 
-def _both(x: Tensor) -> Tensor:
-    """The sum over a state whose other half is the conjugate of this one."""
-    return 2 * x.real.sum(-1, keepdim=True)
+def _along(P: Tensor, weights: Tensor) -> Tensor:
+    """Σ_r P_r weights_r, for weights (b, d, r)."""
+    return torch.einsum("rdn,bdr->bdn", P, weights.to(P.dtype))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class S4Config:
-    """Sizes; `l_max` is the kernel length that C̃ belongs to."""
+    """Sizes; `l_max` is the kernel length that C̃ belongs to.
+
+    `measure` is the HiPPO matrix to start from, and `rank` the number of vectors P: as many as it
+    needs (two for LegT, else one), or more. More start at zero as published, where the gradient of
+    Eq. (1) is zero too: they are for matrices that come with more.
+    """
 
     d_model: int
     l_max: int
     d_state: int = 64
+    measure: Measure | str = Measure.LEGS
+    rank: int | None = None
     dt_min: float = 1e-3
     dt_max: float = 1e-1
 
@@ -127,10 +144,13 @@ class S4Config:
             raise ValueError(f"d_state must be even and at least 2; got {self.d_state}")
         if not 0 < self.dt_min <= self.dt_max:
             raise ValueError(f"0 < dt_min ≤ dt_max is wanted; got {self.dt_min}, {self.dt_max}")
+        needed = normal_plus_low_rank(self.measure, 2).P.shape[0]
+        if self.rank is not None and self.rank < needed:
+            raise ValueError(f"rank must be at least {needed} for {self.measure}; got {self.rank}")
 
 
 class S4(nn.Module):
-    """An S4 layer (b, l, d) → (b, l, d) that starts from HiPPO-LegS.
+    """An S4 layer (b, l, d) → (b, l, d) that starts from HiPPO.
 
     Any length works: up to `l_max` the kernel is cut, beyond it C̃ is carried to 2 l_max, 4 l_max, …
     """
@@ -139,13 +159,16 @@ class S4(nn.Module):
         super().__init__()
         self.cfg = cfg
         d, n = cfg.d_model, cfg.d_state // 2
-        parts = normal_plus_low_rank("legs", cfg.d_state)
-        start = [x[..., n:].to(torch.complex64).reshape(1, n).repeat(d, 1) for x in parts[:3]]
+        parts = normal_plus_low_rank(cfg.measure, cfg.d_state, theta=WINDOW)
+        half = [part[..., None, n:].to(torch.complex64) for part in parts[:3]]  # one of each pair
+        eigenvalues, P, B = (torch.cat([part] * d, dim=-2) for part in half)
+        if cfg.rank is not None:
+            P = torch.cat([P, P.new_zeros(cfg.rank - P.shape[0], d, n)])
         self.log_dt = nn.Parameter(initial_log_dt(d, cfg.dt_min, cfg.dt_max))
-        self.log_decay = nn.Parameter((-start[0].real).log())
-        self.frequency = nn.Parameter(start[0].imag.clone())
-        self.P = nn.Parameter(torch.view_as_real(start[1]).clone())
-        self.B = nn.Parameter(torch.view_as_real(start[2]).clone())
+        self.log_decay = nn.Parameter((-eigenvalues.real).clamp(min=LEAST_DECAY).log())
+        self.frequency = nn.Parameter(eigenvalues.imag.clone())
+        self.P = nn.Parameter(torch.view_as_real(P).clone())  # r d n 2
+        self.B = nn.Parameter(torch.view_as_real(B).clone())
         C = torch.randn(d, n, dtype=torch.complex64)
         with torch.no_grad():
             C_tilde = _times_one_minus_power(self.system(), C, cfg.l_max)  # (4)
