@@ -15,7 +15,11 @@ IGNORED = -100  # a target that no loss counts, as in PyTorch's cross entropy
 
 
 class Batch(NamedTuple):
-    """Inputs of a model and the class wanted at every place, `IGNORED` where none is."""
+    """Inputs of a model and what is wanted of its outputs.
+
+    Integers are the class wanted at every place, `IGNORED` where none is: the loss is the cross
+    entropy. Floating-point targets are the numbers wanted: the loss is the squared error.
+    """
 
     inputs: Tensor
     targets: Tensor

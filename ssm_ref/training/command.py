@@ -93,4 +93,7 @@ def _finish(
 
 
 def _words(scores: Scores) -> str:
-    return f"loss {scores.loss:.4f}, accuracy {scores.accuracy:.4f}, whole rows {scores.exact:.4f}"
+    words = f"loss {scores.loss:.4f}"
+    if scores.accuracy is None:
+        return f"{words} (squared error)"
+    return f"{words}, accuracy {scores.accuracy:.4f}, whole rows {scores.exact:.4f}"

@@ -32,17 +32,14 @@ from ssm_ref.training.saving import load_checkpoint, newest_checkpoint, save_che
 class Scores:
     """How a model did on some batches."""
 
-    loss: float  # nats a target
-    accuracy: float  # of targets
-    exact: float  # of rows, all targets right
+    loss: float  # nats a target, or squared error a number
+    accuracy: float | None  # of targets; None where numbers are wanted and not classes
+    exact: float | None  # of rows, all targets right
 
     def as_row(self, prefix: str = "") -> Row:
-        """Rounded, under names that start with `prefix`."""
-        return {
-            f"{prefix}loss": round(self.loss, 6),
-            f"{prefix}accuracy": round(self.accuracy, 6),
-            f"{prefix}exact": round(self.exact, 6),
-        }
+        """Rounded, under names that start with `prefix`; what is None is left out."""
+        named = {"loss": self.loss, "accuracy": self.accuracy, "exact": self.exact}
+        return {f"{prefix}{k}": round(v, 6) for k, v in named.items() if v is not None}
 
 
 def start_ranks() -> Ranks:
@@ -117,8 +114,9 @@ class Trainer:
         """Scores on the validation batches of `source`."""
         self.model.eval()
         settings, totals = self.cfg.settings, torch.zeros(5, dtype=torch.float64)
+        numbers = False
         for batch in source.validation(settings.validation_batches, settings.batch_size):
-            part = self._part(batch)
+            part, numbers = self._part(batch), _numbers(batch.targets)
             with self._autocast():
                 logits = self.model(part.inputs)
             totals += self._tally(logits.float(), part.targets).cpu()
@@ -126,13 +124,15 @@ class Trainer:
         if self.ranks.size > 1:
             dist.all_reduce(totals)
         loss, right, asked, rows_right, rows = totals.tolist()
+        if numbers:
+            return Scores(loss / asked, None, None)
         return Scores(loss / asked, right / asked, rows_right / rows)
 
     def _advance(self) -> tuple[Tensor, int]:
         """One step; the loss of the whole batch and the number of its inputs."""
         settings, wanted = self.cfg.settings, self.cfg.optimizer
         batch = self.source.training(self.step, settings.batch_size)
-        part, asked = self._part(batch), int((batch.targets != IGNORED).sum())
+        part, asked = self._part(batch), int(_asked(batch.targets).sum())
         self.step += 1
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(wanted, self.step, settings.steps)
@@ -161,8 +161,9 @@ class Trainer:
 
     def _tally(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Sums over this part: loss, right, asked, rows all right, rows."""
-        asked = targets != IGNORED
-        right = (logits.argmax(dim=-1) == targets) & asked
+        asked = _asked(targets)
+        answers = logits if _numbers(targets) else logits.argmax(dim=-1)
+        right = (answers == targets) & asked
         wrong = (asked & ~right).reshape(len(targets), -1).sum(dim=1)
         if self.cfg.settings.split == "sequence" and self.ranks.size > 1:
             dist.all_reduce(wrong)  # a row is right when all its parts are
@@ -218,7 +219,19 @@ class Trainer:
         return nullcontext()
 
 
+def _asked(targets: Tensor) -> Tensor:
+    """Where an answer is wanted: everywhere, if numbers are."""
+    return torch.ones_like(targets, dtype=torch.bool) if _numbers(targets) else targets != IGNORED
+
+
+def _numbers(targets: Tensor) -> bool:
+    return targets.is_floating_point()
+
+
 def _total_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy of classes, or the squared error of numbers, summed."""
+    if _numbers(targets):
+        return (logits - targets).square().sum()
     flat = logits.reshape(-1, logits.shape[-1])
     return cross_entropy(flat, targets.reshape(-1), ignore_index=IGNORED, reduction="sum")
 

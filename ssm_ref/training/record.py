@@ -50,7 +50,7 @@ def record_row(
         "evaluate": [{"changed": table, **scores.as_row()} for table, scores in changed],
         "curve": _thinned([(row["step"], row["loss"]) for row in rows if "loss" in row]),
         "validation": [
-            (row["step"], row["validation_loss"], row["validation_accuracy"])
+            (row["step"], row["validation_loss"], row.get("validation_accuracy"))
             for row in rows
             if "validation_loss" in row
         ],
