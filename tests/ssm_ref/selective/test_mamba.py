@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ssm_ref.foundations.discretization import Rule, discretize_diagonal
 from ssm_ref.language_model import LanguageModelConfig
 from ssm_ref.selective.mamba import (
     PUBLISHED,
@@ -85,8 +86,16 @@ def test_dt_starts_in_its_range() -> None:
 
 def test_gate_of_a_one_state_channel_is_a_sigmoid() -> None:
     v = torch.linspace(-4, 4, 9, dtype=torch.float64)
-    A_bar = torch.exp(-functional.softplus(v))
-    torch.testing.assert_close(A_bar, 1 - torch.sigmoid(v))
+    step, A, B = functional.softplus(v), torch.tensor(-1.0).double(), torch.tensor(1.0).double()
+    exact = discretize_diagonal(A, B, step, Rule.ZOH)
+    torch.testing.assert_close(exact.A_bar, 1 - torch.sigmoid(v))
+    torch.testing.assert_close(exact.B_bar, torch.sigmoid(v))
+    # The rule of the published code writes with the weight Δ itself, which exceeds one.
+    _, h = selective_scan(
+        torch.ones(9, 1, 1).double(), step[:, None, None], A.view(1, 1), *[B.expand(9, 1, 1)] * 2
+    )
+    torch.testing.assert_close(h.flatten(), step)
+    assert (h.flatten() - torch.sigmoid(v)).abs().max() > 1
 
 
 @pytest.mark.parametrize(
