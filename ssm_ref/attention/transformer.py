@@ -4,8 +4,9 @@ Causal attention over heads of width p, query t against the keys s it may see:
 
     y_t = Σ_{s ≤ t} softmax_s(q_tᵀ k_s / √p) v_s    (1)
 
-With a sliding window w only s > t - w counts. Positions enter by rotation, which is
-`ssm_ref.attention.rope`: channels of q and k are turned in pairs, in proportion to the position,
+With a sliding window w only s > t - w counts, and the first `pinned` keys where there are any.
+Positions enter by rotation, which is `ssm_ref.attention.rope`: channels of q and k are turned in
+pairs, in proportion to the position,
 
     θ_i = base^{-2i/p}    (2)
     x_i, x_{i+p/2} ← x_i cos tθ_i - x_{i+p/2} sin tθ_i, x_i sin tθ_i + x_{i+p/2} cos tθ_i    (3)
@@ -14,9 +15,9 @@ so that q_tᵀk_s depends on t - s alone. The channel mixer is SwiGLU:
 
     y = W_down (SiLU(W_gate u) ⊙ W_up u)    (4)
 
-The state is the KV cache: every key and value so far (with a window, the last w - 1). It grows by
-2·h_kv·p numbers a token and layer. Sources: Vaswani et al. 2017 (1706.03762), RoPE 2104.09864,
-grouped queries 2305.13245, sliding window as in Mistral 2310.06825.
+The state is the KV cache: every key and value so far (with a window, the last w - 1 and the pinned
+ones). It grows by 2·h_kv·p numbers a token and layer. Sources: Vaswani et al. 2017 (1706.03762),
+RoPE 2104.09864, grouped queries 2305.13245, sliding window as in Mistral 2310.06825.
 """
 
 import math
@@ -45,7 +46,9 @@ class AttentionConfig:
     n_heads: int
     n_kv_heads: int | None = None  # as many as query heads when not given
     d_head: int | None = None  # d_model / n_heads when not given
+    d_key: int | None = None  # of queries and keys; as wide as values when not given
     window: int | None = None
+    pinned: int = 0  # so many first positions stay visible behind the window
     rope_base: float | None = 10_000.0
     rope_scaling: RopeScaling | None = None
 
@@ -58,10 +61,12 @@ class AttentionConfig:
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
         if self.kv_heads < 1 or self.n_heads % self.kv_heads:
             raise ValueError(f"n_kv_heads={self.kv_heads} must divide n_heads={self.n_heads}")
-        if self.rope_base is not None and self.head_width % 2:
-            raise ValueError(f"RoPE turns pairs: the head width {self.head_width} must be even")
+        if self.rope_base is not None and self.key_width % 2:
+            raise ValueError(f"RoPE turns pairs: the head width {self.key_width} must be even")
         if self.window is not None and self.window < 1:
             raise ValueError(f"window must be at least 1; got {self.window}")
+        if self.pinned < 0:
+            raise ValueError(f"pinned must not be negative; got {self.pinned}")
 
     @property
     def kv_heads(self) -> int:
@@ -73,6 +78,15 @@ class AttentionConfig:
         """Channels of one head."""
         return self.d_model // self.n_heads if self.d_head is None else self.d_head
 
+    @property
+    def key_width(self) -> int:
+        """Channels of one head's queries and keys."""
+        return self.head_width if self.d_key is None else self.d_key
+
+    def kept(self, length: int) -> int:
+        """How many of `length` keys are still needed by the next query."""
+        return length if self.window is None else min(length, self.pinned + self.window - 1)
+
 
 class KVCache(NamedTuple):
     """Keys and values still visible, and the number of tokens seen in all.
@@ -80,31 +94,34 @@ class KVCache(NamedTuple):
     `padding` counts the tokens at the start of each row that are none.
     """
 
-    k: Float[Tensor, "b g s p"]
+    k: Float[Tensor, "b g s n"]
     v: Float[Tensor, "b g s p"]
     length: int
     padding: Int[Tensor, " b"] | None = None
 
 
 def attend_one_by_one(
-    q: Float[Tensor, "b h l p"],
-    k: Float[Tensor, "b g s p"],
+    q: Float[Tensor, "b h l n"],
+    k: Float[Tensor, "b g s n"],
     v: Float[Tensor, "b g s p"],
     window: int | None = None,
     first: Int[Tensor, " b"] | None = None,
+    pinned: int = 0,
 ) -> Float[Tensor, "b h l p"]:
     """Eq. (1) query by query, the last query beside the last key: the definition.
 
-    Keys before `first`, a number a row, are seen by themselves alone.
+    Keys before `first`, a number a row, are seen by themselves alone; the first `pinned` stay
+    visible behind the window.
     """
     k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
     past, ys = k.shape[2] - q.shape[2], []
     for t in range(q.shape[2]):
         end = past + t + 1
-        seen = slice(0 if window is None else max(0, end - window), end)
-        scores = torch.einsum("bhp,bhsp->bhs", q[:, :, t], k[:, :, seen]) / math.sqrt(q.shape[3])
+        start = 0 if window is None else max(0, end - window)
+        seen = [*range(min(pinned, start)), *range(start, end)]
+        scores = torch.einsum("bhn,bhsn->bhs", q[:, :, t], k[:, :, seen]) / math.sqrt(q.shape[3])
         if first is not None:
-            s = torch.arange(k.shape[2], device=k.device)[seen]
+            s = torch.tensor(seen, device=k.device)
             hidden = (s < first[:, None]) & (s != end - 1)
             scores = scores.masked_fill(hidden[:, None], -math.inf)
         ys.append(torch.einsum("bhs,bhsp->bhp", scores.softmax(dim=-1), v[:, :, seen]))  # (1)
@@ -112,20 +129,23 @@ def attend_one_by_one(
 
 
 def attend(
-    q: Float[Tensor, "b h l p"],
-    k: Float[Tensor, "b g s p"],
+    q: Float[Tensor, "b h l n"],
+    k: Float[Tensor, "b g s n"],
     v: Float[Tensor, "b g s p"],
     window: int | None = None,
     first: Int[Tensor, " b"] | None = None,
+    pinned: int = 0,
 ) -> Float[Tensor, "b h l p"]:
-    """Eq. (1) for all queries at once, by PyTorch's fused attention; `first` as above."""
+    """Eq. (1) for all queries at once, by PyTorch's fused attention; the rest as above."""
     l, s = q.shape[2], k.shape[2]
     grouped = q.shape[1] != k.shape[1]
     if l == s and (window is None or window >= s) and first is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
     place = torch.arange(s, device=q.device)
     distance = place[s - l :, None] - place
-    mask = distance >= 0 if window is None else (distance >= 0) & (distance < window)
+    mask = distance >= 0
+    if window is not None:
+        mask = mask & ((distance < window) | (place < pinned))
     if first is not None:
         shown = place >= first[:, None]
         mask = (mask & shown[:, None] | (distance == 0))[:, None]  # b 1 l s
@@ -138,16 +158,16 @@ class Attention(nn.Module):
     def __init__(self, cfg: AttentionConfig, *, attend: Attend = attend) -> None:
         super().__init__()
         self.cfg, self.attend = cfg, attend
-        width, kv_width = cfg.n_heads * cfg.head_width, cfg.kv_heads * cfg.head_width
-        self.q_proj = nn.Linear(cfg.d_model, width, bias=False)
-        self.k_proj = nn.Linear(cfg.d_model, kv_width, bias=False)
-        self.v_proj = nn.Linear(cfg.d_model, kv_width, bias=False)
-        self.o_proj = nn.Linear(width, cfg.d_model, bias=False)
+        self.q_proj = nn.Linear(cfg.d_model, cfg.n_heads * cfg.key_width, bias=False)
+        self.k_proj = nn.Linear(cfg.d_model, cfg.kv_heads * cfg.key_width, bias=False)
+        self.v_proj = nn.Linear(cfg.d_model, cfg.kv_heads * cfg.head_width, bias=False)
+        self.o_proj = nn.Linear(cfg.n_heads * cfg.head_width, cfg.d_model, bias=False)
 
     def allocate_state(self, batch: int) -> KVCache:
         """A cache that has seen nothing."""
-        empty = self.k_proj.weight.new_empty(batch, self.cfg.kv_heads, 0, self.cfg.head_width)
-        return KVCache(empty, empty, 0)
+        cfg, weight = self.cfg, self.k_proj.weight
+        widths = (cfg.key_width, cfg.head_width)
+        return KVCache(*(weight.new_empty(batch, cfg.kv_heads, 0, w) for w in widths), 0)
 
     def forward(self, u: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
         """Attention of every position to itself and its past."""
@@ -168,33 +188,38 @@ class Attention(nn.Module):
         expect_sequence("u", u, self.cfg.d_model, self.q_proj.weight)
         past = self.checked_state(state, u.shape[0])
         if mask is not None:
+            if self.cfg.pinned:
+                raise ValueError("a mask does not fit pinned positions: padding would be pinned")
             check_left_padding(mask, u.shape[:2], past.k)
             past = past._replace(padding=(~mask).sum(dim=1))
         k, v = self.keys_and_values(u, past)
         length = past.length + u.shape[1]
         first = None if past.padding is None else past.padding - (length - k.shape[2])
-        y = self.attend(self.queries(u, past.length), k, v, self.cfg.window, first)
+        q, pinned = self.queries(u, past.length), self.cfg.pinned
+        y = self.attend(q, k, v, self.cfg.window, first, pinned)
         cache = self.cache_of(k, v, length)._replace(padding=past.padding)
         return self.o_proj(y.transpose(1, 2).flatten(2)), cache
 
-    def queries(self, u: Float[Tensor, "b l d"], start: int) -> Float[Tensor, "b h l p"]:
+    def queries(self, u: Float[Tensor, "b l d"], start: int) -> Float[Tensor, "b h l n"]:
         """Rotated queries of positions start, start + 1, …"""
-        return self._placed(self._heads(self.q_proj(u)), start)
+        return self._placed(_heads(self.q_proj(u), self.cfg.key_width), start)
 
     def keys_and_values(
         self, u: Float[Tensor, "b l d"], past: KVCache
-    ) -> tuple[Float[Tensor, "b g s p"], Float[Tensor, "b g s p"]]:
+    ) -> tuple[Float[Tensor, "b g s n"], Float[Tensor, "b g s p"]]:
         """Rotated keys and values of `past` and then of u."""
-        k, v = self._heads(self.k_proj(u)), self._heads(self.v_proj(u))
-        k = self._placed(k, past.length)
+        k = self._placed(_heads(self.k_proj(u), self.cfg.key_width), past.length)
+        v = _heads(self.v_proj(u), self.cfg.head_width)
         return torch.cat([past.k.to(k.dtype), k], dim=2), torch.cat([past.v.to(v.dtype), v], dim=2)
 
     def cache_of(
-        self, k: Float[Tensor, "b g s p"], v: Float[Tensor, "b g s p"], length: int
+        self, k: Float[Tensor, "b g s n"], v: Float[Tensor, "b g s p"], length: int
     ) -> KVCache:
-        """The cache after `length` tokens: all keys and values, or those the window still needs."""
-        if self.cfg.window is not None:
-            k, v = (x[:, :, max(0, x.shape[2] - self.cfg.window + 1) :] for x in (k, v))
+        """The cache after `length` tokens: all keys and values, or those that are still needed."""
+        pinned, kept = self.cfg.pinned, self.cfg.kept(length)
+        if k.shape[2] > kept:
+            last = k.shape[2] - (kept - pinned)
+            k, v = (torch.cat([x[:, :, :pinned], x[:, :, last:]], dim=2) for x in (k, v))
         return KVCache(k, v, length)
 
     def step(
@@ -205,9 +230,6 @@ class Attention(nn.Module):
         y, state = self.prefill(u_t[:, None], state)
         return y[:, 0], state
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, self.cfg.head_width)).transpose(1, 2)  # b h l p
-
     def _placed(self, x: Tensor, start: int) -> Tensor:
         if self.cfg.rope_base is None:
             return x
@@ -217,17 +239,19 @@ class Attention(nn.Module):
         """`state` if it is a cache of this layer for `batch` rows; else raises `ValueError`."""
         if not isinstance(state, KVCache):
             raise ValueError(f"state must be a KVCache; got {type(state).__name__}")
-        kept = state.length
-        if self.cfg.window is not None:
-            kept = min(kept, self.cfg.window - 1)
-        shape = (batch, self.cfg.kv_heads, kept, self.cfg.head_width)
-        expect_shape("state.k", state.k, shape)
-        expect_shape("state.v", state.v, shape)
+        cfg = self.cfg
+        shape = (batch, cfg.kv_heads, cfg.kept(state.length))
+        expect_shape("state.k", state.k, (*shape, cfg.key_width))
+        expect_shape("state.v", state.v, (*shape, cfg.head_width))
         if state.padding is not None and state.padding.shape != (batch,):
             raise ValueError(
                 f"state.padding must have shape {(batch,)}; got {tuple(state.padding.shape)}"
             )
         return state
+
+
+def _heads(x: Tensor, width: int) -> Tensor:
+    return x.unflatten(-1, (-1, width)).transpose(1, 2)  # b h l width
 
 
 class SwiGLU(nn.Module):

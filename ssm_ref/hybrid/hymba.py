@@ -8,14 +8,14 @@ gives the state that every sequence starts from:
 
     state_0 = state after (e_1, …, e_M)    (2)
 
-Attention is global in the first, middle and last layer and has a window elsewhere; of two
-neighbouring layers of one kind the second attends to the keys and values of the first:
+Attention is global in the first, middle and last layer and has a window elsewhere, behind which
+the meta tokens alone stay visible. Of two neighbouring layers of one kind the second attends to
+the keys and values of the first:
 
     attention_{i+1}(u) = attend(W_q u, K_i, V_i)    (3)
 
-Every mixer is followed by a SwiGLU branch. In windowed layers the meta tokens leave the window as
-any token does; what they wrote stays in the Mamba state. Source: Dong et al. 2024, arXiv
-2411.13676.
+Every mixer is followed by a SwiGLU branch. Source: Dong et al. 2024, arXiv 2411.13676; the mask is
+that of the authors' barebones code, whose window holds one key more for the same number.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,11 @@ from ssm_ref.selective.mamba import Mamba, MambaConfig, MambaState
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HymbaConfig:
-    """Sizes of a Hymba model; `global_layers` default to the first, middle and last."""
+    """Sizes of a Hymba model.
+
+    `global_layers` default to the first, middle and last, and `borrowing_layers` to every second
+    of neighbours of one kind.
+    """
 
     vocab_size: int
     n_blocks: int
@@ -44,10 +48,11 @@ class HymbaConfig:
     mamba: MambaConfig
     n_heads: int
     n_kv_heads: int | None = None
+    d_key: int | None = None
     window: int = 1024
     global_layers: tuple[int, ...] | None = None
+    borrowing_layers: tuple[int, ...] | None = None
     n_meta: int = 128
-    share_kv: bool = True
     norm_eps: float = 1e-6
     checkpoint_layers: bool = False
 
@@ -58,6 +63,11 @@ class HymbaConfig:
             )
         if self.mamba.d_inner % self.n_heads:
             raise ValueError(f"n_heads={self.n_heads} must divide d_inner={self.mamba.d_inner}")
+        if wrong := [i for i in self.borrowing_layers or () if not self._may_borrow(i)]:
+            raise ValueError(
+                "a layer borrows from the one before, of its own kind; "
+                f"got borrowing_layers={self.borrowing_layers}, of which {wrong} cannot"
+            )
 
     def is_global(self, block: int) -> bool:
         """Whether the attention of `block` sees the whole past."""
@@ -67,9 +77,12 @@ class HymbaConfig:
 
     def borrows(self, block: int) -> bool:
         """Whether `block` attends to the keys and values of the block before it.    (3)"""
-        if not self.share_kv or block == 0 or self.borrows(block - 1):
-            return False
-        return self.is_global(block) == self.is_global(block - 1)
+        if self.borrowing_layers is not None:
+            return block in self.borrowing_layers
+        return self._may_borrow(block) and not self.borrows(block - 1)
+
+    def _may_borrow(self, block: int) -> bool:
+        return 0 < block < self.n_blocks and self.is_global(block) == self.is_global(block - 1)
 
     def attention(self, block: int) -> AttentionConfig:
         """Sizes of the attention heads of `block`, as wide as the Mamba heads."""
@@ -78,7 +91,9 @@ class HymbaConfig:
             n_heads=self.n_heads,
             n_kv_heads=self.n_kv_heads,
             d_head=self.mamba.d_inner // self.n_heads,
+            d_key=self.d_key,
             window=None if self.is_global(block) else self.window,
+            pinned=self.n_meta,
         )
 
     @property
@@ -104,7 +119,7 @@ class HymbaState(NamedTuple):
 class Keys(NamedTuple):
     """Keys and values that a layer lends to the next, and the position of the first query."""
 
-    k: Float[Tensor, "b g s p"]
+    k: Float[Tensor, "b g s n"]
     v: Float[Tensor, "b g s p"]
     start: int
 
@@ -153,8 +168,8 @@ class HymbaMixer(nn.Module):
         return self.attention.cache_of(k, v, past.length + u.shape[1]), Keys(k, v, past.length)
 
     def _attend(self, u: Tensor, keys: Keys) -> Tensor:
-        q = self.attention.queries(u, keys.start)
-        y = self.attention.attend(q, keys.k, keys.v, self.attention.cfg.window)  # (3)
+        cfg, q = self.attention.cfg, self.attention.queries(u, keys.start)
+        y = self.attention.attend(q, keys.k, keys.v, cfg.window, None, cfg.pinned)  # (3)
         return y.transpose(1, 2).flatten(2)
 
 
@@ -235,3 +250,18 @@ class Hymba(LanguageModel):
             return x + layer.branch(u), past, lent
         y, past, lent = layer.branch.prefill(u, past, lent)
         return x + y, past, lent
+
+
+def published_config() -> HymbaConfig:
+    """Hymba 1.5B as released: keys half as wide as values, and once two layers borrow in a row."""
+    return HymbaConfig(
+        vocab_size=32_001,
+        n_blocks=32,
+        d_ff=5504,
+        mamba=MambaConfig(d_model=1600, ssm_norm="learned"),
+        n_heads=25,
+        n_kv_heads=5,
+        d_key=64,
+        global_layers=(0, 15, 31),
+        borrowing_layers=(*range(2, 15, 2), 17, 18, *range(20, 31, 2)),
+    )

@@ -41,6 +41,8 @@ def test_fused_attention_matches_the_definition(past: int, window: int | None) -
     q = torch.randn(2, 6, 5, 4, dtype=torch.float64)
     k, v = torch.randn(2, 2, 2, past + 5, 4, dtype=torch.float64)
     torch.testing.assert_close(attend(q, k, v, window), attend_one_by_one(q, k, v, window))
+    got, want = (f(q, k, v, window, pinned=2) for f in (attend, attend_one_by_one))
+    torch.testing.assert_close(got, want)
 
 
 def test_the_layer_does_not_depend_on_the_form(layer: Attention) -> None:

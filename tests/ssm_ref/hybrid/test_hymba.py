@@ -1,10 +1,13 @@
 """Hymba's parallel heads, meta tokens and borrowed keys, and the model in pieces."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 
+from ssm_ref.attention.transformer import Attention
 from ssm_ref.hybrid.hymba import Hymba, HymbaConfig, HymbaMixer
 from ssm_ref.selective.mamba import MambaConfig
 
@@ -43,6 +46,8 @@ def test_steps_equal_forward() -> None:
 def test_meta_tokens_are_tokens_before_the_sequence() -> None:
     model, bare = make(), make(n_meta=0)
     bare.load_state_dict({n: v for n, v in model.state_dict().items() if n != "meta"}, strict=False)
+    for layer in bare.layers[::2]:  # without tokens of its own it need not keep any in sight
+        layer.branch.attention.cfg = replace(layer.branch.attention.cfg, pinned=4)
     ids = torch.randint(19, (2, 5))
     x = torch.cat([model.meta.expand(2, -1, -1), model.embed(ids)], dim=1)
     want, _ = bare.prefill_embedded(x, bare.allocate_state(2))
@@ -60,6 +65,29 @@ def test_which_layers_are_global_and_which_borrow() -> None:
     cfg = HymbaConfig(vocab_size=3, n_blocks=8, d_ff=8, mamba=MambaConfig(d_model=8), n_heads=2)
     assert [i for i in range(8) if cfg.is_global(i)] == [0, 4, 7]
     assert [i for i in range(8) if cfg.borrows(i)] == [2, 6]
+    own = replace(cfg, borrowing_layers=(2, 3))
+    assert [i for i in range(8) if own.borrows(i)] == [2, 3]
+    none = replace(cfg, borrowing_layers=())
+    assert not any(none.borrows(i) for i in range(8))
+
+
+@torch.no_grad()
+def test_windowed_layers_keep_the_meta_tokens_in_sight() -> None:
+    """The mask of the authors' code: a window of 3 behind which the first two positions stay."""
+    attention = Attention(replace(make().hymba_cfg, n_meta=2).attention(1)).double()
+    u, empty = torch.randn(1, 8, 8, dtype=torch.float64), attention.allocate_state(1)
+    t, s = torch.arange(8)[:, None], torch.arange(8)
+    seen = (s <= t) & ((t - s < 3) | (s < 2))
+    assert seen[5].tolist() == [True, True, False, True, True, True, False, False]
+    k, v = attention.keys_and_values(u, empty)
+    q = attention.queries(u, 0)
+    want = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
+    want = attention.o_proj(want.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attention.prefill(u, empty)[0], want)
+    for i in range(8):
+        y, empty = attention.step(u[:, i], empty)
+        torch.testing.assert_close(y, want[:, i])
+    assert empty.k.shape[2] == 4
 
 
 @torch.no_grad()
@@ -67,7 +95,8 @@ def test_borrowing_saves_cache() -> None:
     ids = torch.zeros(1, 20, dtype=torch.long)
     held = []
     for share in (False, True):
-        model = make(share_kv=share, n_blocks=4, global_layers=())
+        borrowing = None if share else ()
+        model = make(borrowing_layers=borrowing, n_blocks=4, global_layers=())
         _, state = model.prefill(ids, model.allocate_state(1))
         held.append(sum(s.kv.k.numel() for s in state if s is not None and s.kv is not None))
     assert held[1] * 2 == held[0]
@@ -102,6 +131,8 @@ def test_compiles_without_graph_breaks() -> None:
 def test_refuses() -> None:
     with pytest.raises(ValueError, match="n_heads=5 must divide d_inner=16"):
         make(n_heads=5, n_kv_heads=5)
+    with pytest.raises(ValueError, match=r"of which \[0, 5\] cannot"):
+        make(borrowing_layers=(0, 5))
     model = make()
     mixer = model.layers[2].branch
     assert isinstance(mixer, HymbaMixer)
