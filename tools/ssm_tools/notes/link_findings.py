@@ -17,6 +17,7 @@ from ssm_tools.notes.suggest import Suggester, heading_names, note_names
 from ssm_tools.notes.targets import is_external, scheme, without_suffix
 from ssm_tools.notes.vault import Vault
 
+MAX_TRANSLATIONS = 3  # of a note, in whose headings one like the wanted is looked for
 MAX_KNOWN = 64  # notes whose headings are kept for suggestions
 _UNSAFE = {"javascript", "vbscript", "data"}
 
@@ -135,12 +136,14 @@ class LinkChecker:
 
     def _translated_heading(self, target: Note, wanted: str) -> list[str]:
         """The target's heading whose twin in another language bears the wanted text."""
-        for other in self.vault.translations(target).values():
+        others = [*self.vault.translations(target).values()]
+        for other in others:
             place = find_place(other, (wanted,))
             if place is not None and same_outline(target, other):
                 return [target.headings[place.index].id]
+        own = {heading.id for heading in target.headings}
+        for other in others[:MAX_TRANSLATIONS]:
             near = self._places(other).nearest(wanted, 1)
-            own = {heading.id for heading in target.headings}
             if near and near[0] in own:
                 return near
         return []

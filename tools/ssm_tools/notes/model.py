@@ -226,11 +226,7 @@ class Note:
 
     def line_text(self, line: int) -> str:
         """The text of a line (from 1) without its end."""
-        starts = self.line_starts
-        if not 0 < line <= len(starts):
-            return ""
-        end = starts[line] if line < len(starts) else len(self.text)
-        return self.text[starts[line - 1] : end].rstrip("\r\n")
+        return line_text(self.text, self.line_starts, line)
 
     def section_at(self, offset: int) -> Heading | None:
         """The innermost heading whose section holds the offset."""
@@ -247,3 +243,11 @@ def line_starts(text: str) -> list[int]:
     while (position := find("\n", position) + 1) > 0:
         starts.append(position)
     return starts
+
+
+def line_text(text: str, starts: list[int], line: int) -> str:
+    """The text of a line (from 1) without its end, given where lines begin."""
+    if not 0 < line <= len(starts):
+        return ""
+    end = starts[line] if line < len(starts) else len(text)
+    return text[starts[line - 1] : end].rstrip("\r\n")

@@ -29,6 +29,8 @@ class Pool:
 
     def candidates(self, spelling: str, key: Key, asked: str) -> list[str]:
         """Paths (without .md) whose tail is `asked`, both spelt by `key`."""
+        if spelling not in _ENDS and not self.candidates(*LOOSEST, asked):
+            return []  # so most names that nothing answers to cost one table, not five
         table = self.by_name.get(spelling)
         if table is None:
             table = self.by_name[spelling] = defaultdict(list)
@@ -53,18 +55,15 @@ class Names:
         self.pools = {language: Pool() for language in everywhere}
         self.folders = {language: Pool() for language in everywhere}
         self.aliases: dict[str, dict[str, dict[str, list[str]]]] = {}
-        self._notes = notes
+        self._with_aliases = [item for item in notes.items() if item[1].aliases]
+        # The pools that a thing of a language belongs to; one of no language is in all of them.
+        seen = {language: (language, "") for language in everywhere} | {"": tuple(everywhere)}
         for note_id, note in notes.items():
-            for language in self._seen_from(note.language):
+            for language in seen[note.language]:
                 self._add_note(language, note_id)
         for path in sorted(files):
-            first = path.partition("/")[0]
-            for language in self._seen_from(first if first in self.languages else ""):
+            for language in seen.get(path.partition("/")[0], everywhere):
                 self.pools[language].add(path, is_note=False)
-
-    def _seen_from(self, language: str) -> tuple[str, ...]:
-        """The pools that a thing of this language belongs to; "" is seen from everywhere."""
-        return tuple(dict.fromkeys((language, ""))) if language else tuple(self.pools)
 
     def _add_note(self, language: str, note_id: NoteId) -> None:
         self.pools[language].add(note_id, is_note=True)
@@ -80,10 +79,12 @@ class Names:
 
     def aliased(self, language: str, spelling: str, key: Key, asked: str) -> list[str]:
         """Notes of the language whose front matter lists the name as an alias."""
+        if spelling not in _ENDS and not self.aliased(language, *LOOSEST, asked):
+            return []
         tables = self.aliases.setdefault(language, {})
         if spelling not in tables:
             table: dict[str, list[str]] = defaultdict(list)
-            for note_id, note in self._notes.items():
+            for note_id, note in self._with_aliases:
                 if note.language in (language, "") or not language:
                     for alias in note.aliases:
                         if note_id not in table[key(alias)]:
@@ -92,5 +93,6 @@ class Names:
         return list(tables[spelling].get(key(asked), ()))
 
 
-PLAIN: tuple[str, Key] = ("exact", as_written)
-ALL_SPELLINGS: tuple[tuple[str, Key], ...] = (PLAIN, *SPELLINGS)
+ALL_SPELLINGS: tuple[tuple[str, Key], ...] = (("exact", as_written), *SPELLINGS)
+LOOSEST = ALL_SPELLINGS[-1]  # names that are alike in any spelling are alike in this one
+_ENDS = (ALL_SPELLINGS[0][0], LOOSEST[0])

@@ -22,9 +22,10 @@ def parity_findings(vault: Vault, note: Note, answers: Answers) -> Iterator[Find
         if language != note.language and language not in others:
             message = f"no translation {language}/{note.key}"
             yield _finding(note, 1, 1, "T001", message, "write it in both languages")
+    mine = edges(vault, note, answers) if others else {}
     for other in others.values():
         yield from _sections(note, other)
-        yield from _edges(vault, note, other, answers)
+        yield from _edges(vault, note, other, mine, answers)
     yield from _behind(note, others)
 
 
@@ -70,9 +71,14 @@ def _sections(note: Note, other: Note) -> Iterator[Finding]:
             yield _finding(note, heading.line, heading.column, "T002", message)
 
 
-def _edges(vault: Vault, note: Note, other: Note, answers: Answers) -> Iterator[Finding]:
-    mine = edges(vault, note, answers)
-    theirs = {key for key, _ in _meant(vault, other, answers)}
+def _edges(
+    vault: Vault,
+    note: Note,
+    other: Note,
+    mine: Mapping[str, tuple[Link, Note]],
+    answers: Answers,
+) -> Iterator[Finding]:
+    theirs = set(_meant(vault, other, answers))
     for key, (link, target) in mine.items():
         twin = vault.translations(target).get(other.language)
         if twin is None and target.language == other.language:
@@ -95,7 +101,7 @@ def edges(vault: Vault, note: Note, answers: Answers) -> dict[str, tuple[Link, N
     return found
 
 
-def _meant(vault: Vault, note: Note, answers: Answers) -> Iterator[tuple[str, Note]]:
+def _meant(vault: Vault, note: Note, answers: Answers) -> Iterator[str]:
     """Notes that links name, those included that miss the heading or have several answers."""
     for answer in answers[note.id]:
         targets = answer.targets if isinstance(answer, Ambiguous) else ()
@@ -103,7 +109,7 @@ def _meant(vault: Vault, note: Note, answers: Answers) -> Iterator[tuple[str, No
             targets = (answer.target,)
         for target in targets:
             if (known := vault.notes.get(NoteId(target))) is not None:
-                yield vault.shared_key(known), known
+                yield vault.shared_key(known)
 
 
 def section_hashes(note: Note) -> dict[str, str]:

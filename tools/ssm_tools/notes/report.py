@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 from ssm_tools.findings import Finding, Severity
 from ssm_tools.notes.check import shown_prefix
 from ssm_tools.notes.codes import CODES
 from ssm_tools.notes.graph import Answers
-from ssm_tools.notes.model import Link, Note, NoteId
+from ssm_tools.notes.model import Link, Note, NoteId, line_starts, line_text
 from ssm_tools.notes.resolution import Ambiguous, Answer, External, Found, Missing
 from ssm_tools.notes.vault import Vault
 
@@ -31,12 +32,14 @@ def as_text(vault: Vault, findings: Sequence[Finding], total: int, links: int) -
     """One line for each finding, then the source line and a caret under the place."""
     prefix = shown_prefix(vault)
     lines: list[str] = []
-    for finding in findings:
-        lines.append(str(finding))
-        ours = finding.path.startswith(prefix)
-        note = vault.notes.get(NoteId(finding.path[len(prefix) :])) if ours else None
-        if note is not None and (source := note.line_text(finding.line)):
-            lines += _caret(source, finding)
+    for path, found in groupby(findings, key=lambda finding: finding.path):
+        note_id = NoteId(path.removeprefix(prefix))
+        text = vault.text(note_id) if path.startswith(prefix) and note_id in vault.notes else ""
+        starts = line_starts(text)
+        for finding in found:
+            lines.append(str(finding))
+            if source := line_text(text, starts, finding.line):
+                lines += _caret(source, finding)
     counts = Counter(str(finding.severity) for finding in findings)
     summary = ", ".join(f"{counts[s]} {s}s" for s in ("error", "warning", "hint") if counts[s])
     hidden = total - len(findings)

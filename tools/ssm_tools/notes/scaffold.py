@@ -11,7 +11,7 @@ from ssm_tools.notes.targets import without_suffix
 
 FAMILIES = (
     *("foundations", "structured", "selective", "linear_attention", "recurrent", "attention"),
-    *("hybrid", "vision", "audio", "multimodal"),
+    *("hybrid", "vision", "audio", "multimodal", "time_series", "genomics"),
 )
 _SLUG = re.compile(r"[a-z][a-z0-9_]*")
 

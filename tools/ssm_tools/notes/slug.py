@@ -56,6 +56,8 @@ def caseless(name: str) -> str:
 
 def without_yo(name: str) -> str:
     """Return the caseless name with е for ё."""
+    if name.isascii():
+        return name.casefold()
     return caseless(name).replace("ё", "е")
 
 

@@ -7,15 +7,14 @@ or transliterated (мамба → mamba).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from ssm_tools.notes.model import Named, Note, slug_of
 from ssm_tools.notes.slug import joined
 
 MAX_MEASURED = 20_000  # pairs of words: about a second
-MAX_ALIKE = 10  # suggestions kept for one part of a name
-MAX_WORDS = 8  # of a name
+MAX_ALIKE = 10  # longer names looked at for one
 _KEYS = str.maketrans(
     "йцукенгшщзхъфывапролджэячсмитьбюё",
     "qwertyuiop[]asdfghjkl;'zxcvbnm,.`",
@@ -64,25 +63,24 @@ class Suggester:
     """Finds the nearest of many names.
 
     Measuring edits costs time for each name there is, so at most `MAX_MEASURED` are measured in a
-    run; after those a word is still found in the other alphabet or as a part of a name.
+    run; after those a name is still found in the other alphabet or as the start or end of one.
     """
 
     def __init__(self, names: Iterable[tuple[str, str]]) -> None:
         """`names` are pairs of what may be written and what to suggest for it."""
         self.by_length: dict[int, dict[str, list[str]]] = defaultdict(dict)
-        self.parts: dict[str, list[str]] = defaultdict(list)  # first or last words → suggestions
         self.known: dict[str, list[str]] = {}
         self.measured = 0
         for name, suggestion in names:
-            for form in dict.fromkeys((joined(name), joined(name).translate(_TRANSLITERATED))):
+            low = joined(name)
+            latin = low if low.isascii() else low.translate(_TRANSLITERATED)
+            for form in (low,) if low == latin else (low, latin):
                 suggestions = self.by_length[len(form)].setdefault(form, [])
                 if suggestion not in suggestions:
                     suggestions.append(suggestion)
-                words = form.split("-")[:MAX_WORDS]
-                for count in range(1, len(words)):
-                    for part in ("-".join(words[:count]), "-".join(words[count:])):
-                        if len(part) > 3 and len(self.parts[part]) < MAX_ALIKE:
-                            self.parts[part].append(suggestion)
+        self.lines = "\n".join(
+            ("", *(form for same in self.by_length.values() for form in same), "")
+        )
 
     def nearest(self, wanted: str, count: int = 3) -> list[str]:
         """Up to `count` suggestions, the nearest first."""
@@ -90,10 +88,23 @@ class Suggester:
             found: dict[str, tuple[int, int]] = {}
             for order, form in enumerate(variants(wanted)):
                 self._measure(form, order, found)
-                for suggestion in self.parts.get(form, ()):
-                    found.setdefault(suggestion, (len(form), order))
+                if len(form) > 3:
+                    for suggestion in self._longer(form):
+                        found.setdefault(suggestion, (len(form), order))
             self.known[wanted] = sorted(found, key=lambda name: (found[name], name))
         return self.known[wanted][:count]
+
+    def _longer(self, form: str) -> Iterator[str]:
+        """Some of what to suggest for the names that begin or end with these words."""
+        count = 0
+        for part in (f"\n{form}-", f"-{form}\n"):
+            at = self.lines.find(part)
+            while at >= 0 and count < MAX_ALIKE:
+                start = self.lines.rfind("\n", 0, at + 1) + 1
+                name = self.lines[start : self.lines.find("\n", start)]
+                yield from self.by_length[len(name)][name]
+                count += 1
+                at = self.lines.find(part, at + 1)
 
     def _measure(self, form: str, order: int, found: dict[str, tuple[int, int]]) -> None:
         limit = max(1, len(form) // 4) if len(form) > 2 else 0

@@ -28,7 +28,7 @@ class Trace(NamedTuple):
     requires: tuple[
         tuple[str, int, int, int], ...
     ]  # prerequisite, line, column, length of its link
-    embeds: bool  # whether it shows other notes
+    embeds: tuple[str, ...]  # notes that it shows
     links: int
 
 
@@ -39,7 +39,7 @@ def trace_of(note: Note, answers: Sequence[Answer]) -> Trace:
     found: dict[str, None] = {}
     called: dict[tuple[str, str], None] = {}
     requires = []
-    embeds = False
+    embeds: dict[str, None] = {}
     for link, answer in zip(note.links, answers, strict=True):
         asks[asked_name(link.path)] = None
         if isinstance(answer, (Found, Missing)) and answer.target:
@@ -54,7 +54,8 @@ def trace_of(note: Note, answers: Sequence[Answer]) -> Trace:
         if link.relation == "requires":
             length = max(1, min(link.end - link.start, 80))
             requires.append((answer.target, link.line, link.column, length))
-        embeds = embeds or (link.kind is LinkKind.EMBED and answer.note is not None)
+        if link.kind is LinkKind.EMBED and answer.note is not None:
+            embeds[answer.target] = None
     return Trace(
         note.id,
         note.language,
@@ -68,7 +69,7 @@ def trace_of(note: Note, answers: Sequence[Answer]) -> Trace:
         tuple(found),
         tuple(called),
         tuple(requires),
-        embeds,
+        tuple(embeds),
         len(note.links),
     )
 

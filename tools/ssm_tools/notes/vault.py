@@ -15,6 +15,7 @@ from ssm_tools.findings import Finding
 from ssm_tools.notes.model import Named, Note, NoteId, shared_path
 from ssm_tools.notes.names import Names
 from ssm_tools.notes.parse import parse_note
+from ssm_tools.notes.source import decode
 
 MAX_NOTE_BYTES = 16 * 1024 * 1024
 _SKIPPED = {"node_modules", "__pycache__"}
@@ -55,6 +56,11 @@ class Vault:
         return Names(self.languages, self.named or self.notes, self.files)
 
     @cached_property
+    def _kin(self) -> dict[tuple[NoteId, str], dict[str, NoteId]]:
+        """What `kin` has answered."""
+        return {}
+
+    @cached_property
     def _by_permalink(self) -> Mapping[str, dict[str, NoteId]]:
         """Permalink → language → note, of those that one note in a language has."""
         found: dict[str, dict[str, NoteId]] = defaultdict(dict)
@@ -72,7 +78,10 @@ class Vault:
         They have the same path under their folders, or else the same `permalink` in the front
         matter, where folders and files are named in the language.
         """
-        found = {}
+        known = self._kin.get((note.id, note.permalink))
+        if known is not None:
+            return known
+        found = self._kin[note.id, note.permalink] = {}
         alike = self._by_permalink.get(note.permalink, {}) if note.permalink else {}
         for language in self.languages if note.language else ():
             other = NoteId(f"{language}/{shared_path(note)}")
@@ -81,6 +90,13 @@ class Vault:
             if language != note.language and other in self.notes:
                 found[language] = other
         return found
+
+    def text(self, note_id: NoteId) -> str:
+        """The text of a note, which need not be parsed for it."""
+        if self.named is None:
+            return self.notes[note_id].text
+        data = read_bytes(self.root, note_id)
+        return "" if isinstance(data, Finding) else decode(data, note_id)[0]
 
     def translations(self, note: Note) -> dict[str, Note]:
         """The note's counterparts in the other languages, read."""

@@ -29,10 +29,28 @@ def vault_findings(
     yield from _aliases(traces)
     yield from _reach(traces)
     yield from _required_in_circles(traces)
-    holders = [note_id for note_id, trace in traces.items() if trace.embeds]
-    for note, link, circle in circular_embeds(vault, holders, answers):
+    for note, link, circle in circular_embeds(vault, _perhaps_circular(traces), answers):
         shown = circle if len(circle) <= MAX_CIRCLE else (*circle[:4], "…", *circle[-3:])
         yield at_link(note, link, "L014", f"embeds itself: {' → '.join(shown)}")
+
+
+def _perhaps_circular(traces: Mapping[NoteId, Trace]) -> list[NoteId]:
+    """Notes that embed each other in a circle, or lead to one: the only ones worth reading."""
+    holders = [trace for trace in traces.values() if trace.embeds]
+    above: dict[str, list[NoteId]] = {trace.id: [] for trace in holders}
+    left: dict[NoteId, int] = {}  # notes in it that have not been seen to end
+    for trace in holders:
+        inside = [target for target in trace.embeds if target in above]
+        left[trace.id] = len(inside)
+        for target in inside:
+            above[target].append(trace.id)
+    ended = [note_id for note_id, count in left.items() if not count]
+    while ended:
+        for note_id in above[ended.pop()]:
+            left[note_id] -= 1
+            if not left[note_id]:
+                ended.append(note_id)
+    return [note_id for note_id, count in left.items() if count]
 
 
 def _colliding_names(vault: Vault) -> Iterator[Finding]:
