@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "train":
             return train.run(args)
         _generate(args)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

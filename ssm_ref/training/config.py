@@ -34,7 +34,10 @@ TASKS: Mapping[str, type[Any]] = {
     "modular_arithmetic": ModularArithmetic,
     "copying": Copying,
 }
-FILES: Mapping[str, type[Any]] = {"text": Text, "digits": Digits}
+FILES: Mapping[str, type[Any]] = {
+    "text": Text,
+    "digits": Digits,
+}
 TABLES = ("model", "data", "optimizer", "evaluate", "variants")
 
 
@@ -51,10 +54,16 @@ class Settings:
     checkpoint_every: int = 200
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU
-    split: Literal["data", "sequence"] = "data"  # what ranks share out under torchrun
+    places_at_once: int = 2**20  # tokens or pixels in one forward pass of validation, on a rank
 
     def __post_init__(self) -> None:
-        for name in ("log_every", "validate_every", "validation_batches", "checkpoint_every"):
+        for name in (
+            "log_every",
+            "validate_every",
+            "validation_batches",
+            "checkpoint_every",
+            "places_at_once",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
         if self.steps < 1 or self.batch_size < 1 or self.seed < 0:

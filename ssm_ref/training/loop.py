@@ -1,45 +1,42 @@
 """The training loop: batches by step, AdamW, validation, and a state that can stop and go on.
 
-All ranks of a `torchrun` draw the same batch and take their own part of it, rows or time steps. A
-rank's loss is its own sum over the whole batch's count times the ranks, so that the mean which
-DistributedDataParallel takes of gradients is the gradient of one process.
+All ranks of a `torchrun` draw the same batch and take their own part of it: of rows, of time, or of
+both. A rank's loss is its own sum over the whole batch's count times the ranks, so that the mean
+which DistributedDataParallel or FSDP2 takes of gradients is the gradient of one process.
 """
 
 import math
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from ssm_ref.training.batch import IGNORED, Batch, Source
+from ssm_ref.training.batch import Batch, Source
+from ssm_ref.training.captured import CapturedStep, Step
 from ssm_ref.training.config import RunConfig
+from ssm_ref.training.execution import Ahead, Execution, signals_noted
 from ssm_ref.training.metrics import Metrics, Progress, Row
 from ssm_ref.training.models import build_model
 from ssm_ref.training.optimizer import decay_groups, learning_rate
-from ssm_ref.training.ranks import Ranks
+from ssm_ref.training.ranks import Grid, Ranks
 from ssm_ref.training.saving import load_checkpoint, newest_checkpoint, save_checkpoint
+from ssm_ref.training.scores import (
+    Scores,
+    count_asked,
+    scores_of,
+    sum_loss,
+    sums_of,
+    wants_numbers,
+)
+from ssm_ref.training.sharding import shard
 
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """How a model did on some batches."""
-
-    loss: float  # nats a target, or squared error a number
-    accuracy: float | None  # of targets; None where numbers are wanted and not classes
-    exact: float | None  # of rows, all targets right
-
-    def as_row(self, prefix: str = "") -> Row:
-        """Rounded, under names that start with `prefix`; what is None is left out."""
-        named = {"loss": self.loss, "accuracy": self.accuracy, "exact": self.exact}
-        return {f"{prefix}{k}": round(v, 6) for k, v in named.items() if v is not None}
+ALONE = Execution()
 
 
 def start_ranks() -> Ranks:
@@ -51,63 +48,86 @@ def start_ranks() -> Ranks:
     return Ranks.of_world()
 
 
+class Drawn(NamedTuple):
+    """A rank's part of a training batch, and what the whole batch asks for and holds."""
+
+    part: Batch
+    asked: int
+    places: int
+
+
 class Trainer:
     """One run in its folder: built from the config or from the newest checkpoint there.
 
-    Raises `ValueError` before anything is trained: for a config, data or batch that do not fit, and
-    for a folder whose checkpoint another config made.
+    Raises `ValueError` before anything is trained: for a config, data, batch or execution that do
+    not fit, and for a folder whose checkpoint another config made.
     """
 
-    def __init__(self, cfg: RunConfig, folder: Path, ranks: Ranks) -> None:
-        self.cfg, self.folder, self.ranks = cfg, folder, ranks
+    def __init__(self, cfg: RunConfig, folder: Path, ranks: Ranks, how: Execution = ALONE) -> None:
+        self.cfg, self.folder, self.ranks, self.how = cfg, folder, ranks, how
         torch.manual_seed(cfg.settings.seed)
         self.device = torch.device(_device(cfg, ranks))
+        self._check_execution()
         self.source = cfg.open_data()
         self.changed = [(table, cfg.open_data(**table)) for table in cfg.evaluate]
+        self.grid = Grid.of(ranks, how.sequence_ranks)
         self._check_parts()
-        splits = ranks if cfg.settings.split == "sequence" and ranks.size > 1 else None
+        splits = self.grid.time if self.grid.time.size > 1 else None
         self.model = build_model(cfg.model, cfg.where("model"), self.source.sizes, splits)
+        if how.prepare is not None:
+            self.model = how.prepare(self.model)
         self.model.to(self.device)
-        wanted = cfg.optimizer
-        self.optimizer = torch.optim.AdamW(
-            decay_groups(self.model, wanted.weight_decay), lr=wanted.lr, betas=wanted.betas
-        )
+        if how.sharded:
+            shard(self.model, self.device)
+        self.optimizer = self._make_optimizer()
         folder.mkdir(parents=True, exist_ok=True)
         self.step = self._resume()
         self.trained: nn.Module = self.model
-        if ranks.size > 1:
+        if ranks.size > 1 and not how.sharded:
             self.trained = DistributedDataParallel(self.model)
+        self.update: Step = CapturedStep(self._update) if how.captured else self._update
 
     def run(self, progress: Progress) -> Scores:
-        """Train to the last step and return the scores on the validation data.
+        """Train to the last step, or as long as is given, and return the validation scores.
 
-        On Ctrl-C the state is saved first. Raises `ValueError` when the loss is no number any more.
+        After SIGINT or SIGTERM the step at hand is ended and saved, and `KeyboardInterrupt` raised
+        with the signal's number. Raises `ValueError` when the loss is no number any more.
         """
         metrics = Metrics(self.folder, self.step) if self.ranks.rank == 0 else None
-        spent = _seconds_before(metrics) - time.process_time()
-        settings = self.cfg.settings
-        try:
-            while self.step < settings.steps:
-                loss, places = self._advance()
+        spent, began = _seconds_before(metrics), time.monotonic()
+        start = spent - self._clock()
+        settings, ahead = self.cfg.settings, Ahead(self._draw, self.how.workers)
+        with signals_noted() as noted:
+            over = False
+            while self.step < settings.steps and not over:
+                loss, places = self._advance(ahead)
                 if self._due(settings.log_every):
-                    row = self._logged(loss, progress, places) | {
-                        "seconds": round(spent + time.process_time(), 3)
-                    }
-                    _add(metrics, row)
+                    row = self._logged(loss, progress, places)
+                    _add(metrics, row | {"seconds": round(start + self._clock(), 3)})
+                elif self._due(settings.checkpoint_every):
+                    self._checked(loss)
                 if self._due(settings.validate_every):
                     scores = self.validate(self.source)
                     _add(metrics, {"step": self.step, **scores.as_row("validation_")})
-                if self._due(settings.checkpoint_every):
+                late = self.how.seconds is not None and time.monotonic() - began > self.how.seconds
+                over = self._agreed(late or bool(noted))
+                if over or self._due(settings.checkpoint_every):
                     self.save()
-        except KeyboardInterrupt:
-            self.save()
-            raise
+        ahead.stop()
+        if noted:
+            raise KeyboardInterrupt(noted[0])
         return self.validate(self.source)
 
     def save(self) -> None:
-        """Write a checkpoint of this step, on rank 0."""
-        if self.ranks.rank == 0:
-            save_checkpoint(self.folder, self.step, self.cfg.tables, self.model, self.optimizer)
+        """Write a checkpoint of this step; all ranks call it."""
+        save_checkpoint(
+            self.folder,
+            self.step,
+            self.cfg.tables,
+            self.model,
+            self.optimizer,
+            rank=self.ranks.rank,
+        )
 
     @torch.no_grad()
     def validate(self, source: Source) -> Scores:
@@ -116,36 +136,60 @@ class Trainer:
         settings, totals = self.cfg.settings, torch.zeros(5, dtype=torch.float64)
         numbers = False
         for batch in source.validation(settings.validation_batches, settings.batch_size):
-            part, numbers = self._part(batch), _numbers(batch.targets)
-            with self._autocast():
-                logits = self.model(part.inputs)
-            totals += self._tally(logits.float(), part.targets).cpu()
+            for part in self._slices(batch):
+                with self._autocast():
+                    logits = self.model(part.inputs)
+                totals += sums_of(self.model, logits.float(), part, self.grid.time)
+            numbers = wants_numbers(batch.targets)
         self.model.train()
         if self.ranks.size > 1:
+            totals = totals.to(self.device)
             dist.all_reduce(totals)
-        loss, right, asked, rows_right, rows = totals.tolist()
-        if numbers:
-            return Scores(loss / asked, None, None)
-        return Scores(loss / asked, right / asked, rows_right / rows)
+        return scores_of(totals, numbers=numbers)
 
-    def _advance(self) -> tuple[Tensor, int]:
-        """One step; the loss of the whole batch and the number of its inputs."""
-        settings, wanted = self.cfg.settings, self.cfg.optimizer
-        batch = self.source.training(self.step, settings.batch_size)
-        part, asked = self._part(batch), int(_asked(batch.targets).sum())
-        self.step += 1
+    def _advance(self, ahead: Ahead[Drawn]) -> tuple[Tensor, int]:
+        """One step; the loss of the whole batch, this rank's share, and the number of inputs."""
+        part, asked, places = ahead.take(self.step)
+        lr = learning_rate(self.cfg.optimizer, self.step + 1, self.cfg.settings.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(wanted, self.step, settings.steps)
+            if self.how.captured:
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+        inputs, targets = (t.to(self.device, non_blocking=True) for t in part)
+        scale = torch.full((), self.ranks.size / asked, device=self.device)
+        total = self.update(inputs, targets, scale)
+        self.step += 1
+        return total / asked, places
+
+    def _update(self, inputs: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+        """One step of the optimiser; the sum of losses of this part."""
         with self._autocast():
-            logits = self.trained(part.inputs)
-        total = _total_loss(logits.float(), part.targets)
+            logits = self.trained(inputs)
+        total = sum_loss(self.model, logits.float(), targets)
         self.optimizer.zero_grad(set_to_none=True)
-        (total * (self.ranks.size / asked)).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), wanted.clip)
+        (total * scale).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optimizer.clip)
         self.optimizer.step()
-        return total.detach() / asked, batch.inputs.numel()
+        return total.detach()
+
+    def _draw(self, step: int) -> Drawn:
+        batch = self.source.training(step, self.cfg.settings.batch_size)
+        asked = count_asked(self.model, batch)
+        part = self._part(batch)
+        if self.device.type == "cuda":
+            part = Batch(*(t.pin_memory() for t in part))
+        return Drawn(part, asked, batch.inputs.numel())
 
     def _logged(self, loss: Tensor, progress: Progress, places: int) -> Row:
+        value = self._checked(loss)
+        if self.ranks.rank == 0:
+            progress.show(self.step, value, places)
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        return {"step": self.step, "loss": value, "lr": lr}
+
+    def _checked(self, loss: Tensor) -> float:
+        """The loss of the whole batch; `ValueError` when it is no number any more."""
         if self.ranks.size > 1:
             dist.all_reduce(loss)
         value = float(loss)
@@ -154,46 +198,64 @@ class Trainer:
                 f"the loss is {value} at step {self.step}: lower optimizer.lr or raise warmup, and "
                 "start with --fresh"
             )
-        if self.ranks.rank == 0:
-            progress.show(self.step, value, places)
-        lr = self.optimizer.param_groups[0]["lr"]
-        return {"step": self.step, "loss": value, "lr": lr}
+        return value
 
-    def _tally(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Sums over this part: loss, right, asked, rows all right, rows."""
-        asked = _asked(targets)
-        answers = logits if _numbers(targets) else logits.argmax(dim=-1)
-        right = (answers == targets) & asked
-        wrong = (asked & ~right).reshape(len(targets), -1).sum(dim=1)
-        if self.cfg.settings.split == "sequence" and self.ranks.size > 1:
-            dist.all_reduce(wrong)  # a row is right when all its parts are
-        counted = self.cfg.settings.split == "data" or self.ranks.rank == 0
-        sums = [_total_loss(logits, targets), right.sum(), asked.sum()]
-        sums += [(wrong == 0).sum() * counted, torch.tensor(len(targets) * counted)]
-        return torch.stack([value.double().cpu() for value in sums])
+    def _agreed(self, over: bool) -> bool:
+        """Whether the run ends here, for all ranks alike: several ask each other now and then."""
+        if self.ranks.size == 1:
+            return over
+        if not self._due(self.cfg.settings.log_every):
+            return False
+        asked = torch.tensor(float(over), device=self.device)
+        dist.all_reduce(asked, dist.ReduceOp.MAX)
+        return bool(asked)
 
     def _part(self, batch: Batch) -> Batch:
-        """This rank's rows, or its part of every row."""
-        axis = 0 if self.cfg.settings.split == "data" else 1
-        parts = (t.tensor_split(self.ranks.size, dim=axis)[self.ranks.rank] for t in batch)
-        return Batch(*(t.to(self.device) for t in parts))
+        """This rank's rows, and its part of each where time is shared too."""
+        rows, time_ranks = self.grid.rows, self.grid.time
+        parts = [t.tensor_split(rows.size)[rows.rank] for t in batch]
+        if time_ranks.size > 1:
+            parts = [t.tensor_split(time_ranks.size, dim=1)[time_ranks.rank] for t in parts]
+        return Batch(*parts)
+
+    def _slices(self, batch: Batch) -> list[Batch]:
+        """This rank's part on its device, in as many slices on every rank as memory asks for."""
+        most = -(-batch.inputs.numel() // self.ranks.size)
+        count = min(len(batch.inputs), -(-most // self.cfg.settings.places_at_once))
+        cut = [t.to(self.device).tensor_split(max(1, count)) for t in self._part(batch)]
+        return [Batch(*slices) for slices in zip(*cut, strict=True)]
+
+    def _check_execution(self) -> None:
+        how, size = self.how, self.ranks.size
+        if how.captured and (self.device.type != "cuda" or size > 1):
+            raise ValueError(f"a captured step takes one CUDA device; got {self.device} × {size}")
+        if how.sharded and not dist.is_initialized():
+            raise ValueError("sharded parameters want the ranks of torchrun; got one process")
 
     def _check_parts(self) -> None:
         """Raise `ValueError` for a batch that the ranks cannot share evenly."""
-        size, settings = self.ranks.size, self.cfg.settings
+        rows, parts, settings = self.grid.rows.size, self.grid.time.size, self.cfg.settings
         batch = self.source.training(0, settings.batch_size)
-        if settings.split == "data" and settings.batch_size % size:
+        if settings.batch_size % rows:
             raise ValueError(
                 f"{self.cfg.where('batch_size')} = {settings.batch_size}: it must be a multiple of "
-                f"the {size} ranks"
+                f"the {rows} ranks that share the rows"
             )
-        if settings.split == "sequence" and (
-            batch.targets.ndim != 2 or batch.inputs.shape[1] % size
-        ):
+        if parts > 1 and (batch.targets.ndim != 2 or batch.inputs.shape[1] % parts):
             raise ValueError(
-                f"{self.cfg.where('split')} = 'sequence': inputs of shape "
-                f"{tuple(batch.inputs.shape)} cannot be cut into {size} equal parts along time"
+                f"{self.cfg.where('data')}: inputs of shape {tuple(batch.inputs.shape)} cannot be "
+                f"cut into {parts} equal parts along time"
             )
+
+    def _make_optimizer(self) -> torch.optim.AdamW:
+        wanted, captured = self.cfg.optimizer, self.how.captured
+        return torch.optim.AdamW(
+            decay_groups(self.model, wanted.weight_decay),
+            lr=torch.tensor(wanted.lr, device=self.device) if captured else wanted.lr,
+            betas=wanted.betas,
+            fused=captured or None,
+            capturable=captured,
+        )
 
     def _resume(self) -> int:
         saved = newest_checkpoint(self.folder)
@@ -209,6 +271,10 @@ class Trainer:
         load_checkpoint(saved, self.model, self.optimizer)
         return saved.step
 
+    def _clock(self) -> float:
+        """Seconds of this process's work on a CPU, of anybody's where a GPU does it."""
+        return time.process_time() if self.device.type == "cpu" else time.monotonic()
+
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.cfg.settings.steps
 
@@ -217,23 +283,6 @@ class Trainer:
         if precision == "bfloat16" or (precision == "auto" and self.device.type == "cuda"):
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
-
-
-def _asked(targets: Tensor) -> Tensor:
-    """Where an answer is wanted: everywhere, if numbers are."""
-    return torch.ones_like(targets, dtype=torch.bool) if _numbers(targets) else targets != IGNORED
-
-
-def _numbers(targets: Tensor) -> bool:
-    return targets.is_floating_point()
-
-
-def _total_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy of classes, or the squared error of numbers, summed."""
-    if _numbers(targets):
-        return (logits - targets).square().sum()
-    flat = logits.reshape(-1, logits.shape[-1])
-    return cross_entropy(flat, targets.reshape(-1), ignore_index=IGNORED, reduction="sum")
 
 
 def _device(cfg: RunConfig, ranks: Ranks) -> str:

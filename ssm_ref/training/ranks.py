@@ -1,7 +1,9 @@
-"""Tensors passed from rank to rank, with their gradients, and every byte counted.
+"""Ranks of a run: who shares the rows, who shares the time, and tensors passed between them.
 
-`shift` is the one primitive: rank r receives what rank r - distance gave, and in the backward pass
-gradients travel the other way. All that the sequence split needs is built from it.
+The ranks of a run form a grid, rows × time: rank r = i · S + j has part j of the time of group i's
+rows, so that the S ranks of one sequence are neighbours, as they stand in one machine. `shift` is
+the one primitive: rank r receives what rank r - distance gave, and in the backward pass gradients
+travel the other way. All that the sequence split needs is built from it.
 """
 
 from collections.abc import Callable
@@ -29,11 +31,13 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """The ranks that share one sequence, in the order of time: rank 0 has its beginning."""
+    """The ranks that share something, such as one sequence: rank 0 has its beginning."""
 
     rank: int
     size: int
     traffic: Traffic = field(default_factory=Traffic)
+    first: int = 0  # the number in the world of rank 0 here; the others follow it
+    group: Any = None  # their process group; None is that of the world
 
     @classmethod
     def of_world(cls) -> "Ranks":
@@ -51,12 +55,40 @@ class Ranks:
         received, pending = torch.full_like(x, fill), []
         if 0 <= to < self.size:
             self.traffic.count(direction, x)
-            pending.append(dist.P2POp(dist.isend, x.contiguous(), to))
+            pending.append(dist.P2POp(dist.isend, x.contiguous(), self.first + to, self.group))
         if 0 <= source < self.size:
-            pending.append(dist.P2POp(dist.irecv, received, source))
+            pending.append(dist.P2POp(dist.irecv, received, self.first + source, self.group))
         for work in dist.batch_isend_irecv(pending) if pending else ():
             work.wait()
         return received
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The place of one rank: among those that share rows, and among those that share time."""
+
+    rows: Ranks
+    time: Ranks
+
+    @classmethod
+    def of(cls, world: Ranks, sequence_ranks: int) -> "Grid":
+        """The grid of all ranks with `sequence_ranks` a sequence.
+
+        Every rank of an initialised world must call it, for it makes the groups. Raises
+        `ValueError` where the sequences do not share the ranks evenly.
+        """
+        s = sequence_ranks
+        if s < 1 or world.size % s:
+            raise ValueError(
+                f"the ranks of a sequence must divide the {world.size} rank(s) of the run; got {s}"
+            )
+        i, j = divmod(world.rank, s)
+        group = None
+        if 1 < s < world.size and dist.is_initialized():
+            groups = [dist.new_group(range(a, a + s)) for a in range(0, world.size, s)]
+            group = groups[i]
+        time = Ranks(j, s, first=i * s, group=group)
+        return cls(rows=Ranks(i, world.size // s), time=time)
 
 
 class _Shift(torch.autograd.Function):

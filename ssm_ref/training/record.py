@@ -5,15 +5,18 @@ import hashlib
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
 from ssm_ref.training.batch import Source
-from ssm_ref.training.loop import Scores, Trainer
+from ssm_ref.training.loop import Trainer
 from ssm_ref.training.metrics import METRICS, Row, read_rows
+from ssm_ref.training.scores import Scores
 
 CURVE_POINTS = 60
 
@@ -24,11 +27,12 @@ def record_row(
     changed: list[tuple[dict[str, Any], Scores]],
     *,
     with_commit: bool,
+    program: str = "python -m ssm_ref train",
 ) -> Row:
     """The row of a run: config, provenance, final scores and the curve; git is asked if wanted."""
     cfg, rows = trainer.cfg, read_rows(trainer.folder / METRICS)
-    variant = f" --variant {cfg.variant}" if cfg.variant else ""
-    files = source_files(trainer.model, trainer.source)
+    files = source_files(trainer.model, trainer.source, trainer.how.prepare)
+    measured = _measured(trainer)
     return {
         "experiment": cfg.path.stem,
         "variant": cfg.variant,
@@ -42,11 +46,13 @@ def record_row(
         "torch": torch.__version__,
         "seed": cfg.settings.seed,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": f"python -m ssm_ref train {cfg.path.as_posix()}{variant}",
+        "command": " ".join([program, cfg.path.as_posix(), *_options(trainer)]),
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "steps": cfg.settings.steps,
+        "steps": trainer.step,
+        "planned": cfg.settings.steps,
         "seconds": max((row.get("seconds", 0.0) for row in rows), default=0.0),
         "final": final.as_row(),
+        **({"measured": measured} if measured else {}),
         "evaluate": [{"changed": table, **scores.as_row()} for table, scores in changed],
         "curve": _thinned([(row["step"], row["loss"]) for row in rows if "loss" in row]),
         "validation": [
@@ -57,21 +63,46 @@ def record_row(
     }
 
 
-def source_files(model: nn.Module, source: Source) -> list[Path]:
-    """Files of this package that decide what the model computes and the data hold.
+@torch.no_grad()
+def _measured(trainer: Trainer) -> Row:
+    """What the data set measures of the finished model beside the scores, if anything."""
+    measure = getattr(trainer.source, "measure", None)
+    if measure is None:
+        return {}
+    trainer.model.eval()
+    found: Row = measure(trainer.model, trainer.device)
+    trainer.model.train()
+    return found
+
+
+def source_files(
+    model: nn.Module, source: Source, prepare: Callable[..., object] | None = None
+) -> list[Path]:
+    """Files of this package, and of that of `prepare`, that decide what a run computes.
 
     They are found from the classes in use, through everything that their modules import by name.
     """
     start: list[object] = [*model.modules(), source, getattr(source, "task", source)]
     waiting = {type(one).__module__ for one in start} | {"ssm_ref.training.optimizer"}
+    packages = {"ssm_ref"}
+    if prepare is not None:
+        waiting.add(prepare.__module__)
+        packages.add(prepare.__module__.split(".")[0])
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
-        if name in seen or name.split(".")[0] != "ssm_ref":
+        if name in seen or name.split(".")[0] not in packages:
             continue
         seen.add(name)
-        waiting |= {str(getattr(v, "__module__", "")) for v in vars(sys.modules[name]).values()}
+        waiting |= {_home(value) for value in vars(sys.modules[name]).values()}
     return sorted(Path(str(sys.modules[name].__file__)) for name in seen)
+
+
+def _home(value: object) -> str:
+    """The module that `value` is, or comes from."""
+    return (
+        value.__name__ if isinstance(value, ModuleType) else str(getattr(value, "__module__", ""))
+    )
 
 
 def source_hash(files: list[Path]) -> str:
@@ -92,6 +123,19 @@ def commit(files: list[Path]) -> str:
 
     head = git("rev-parse", "HEAD")
     return head + ("+" if head and git("status", "--porcelain", "--", *files) else "")
+
+
+def _options(trainer: Trainer) -> list[str]:
+    how, variant = trainer.how, trainer.cfg.variant
+    given = {
+        "--variant": variant,
+        "--seconds": how.seconds and f"{how.seconds:g}",
+        "--sequence-ranks": how.sequence_ranks > 1 and f"{how.sequence_ranks}",
+    }
+    flags = {"--sharded": how.sharded, "--captured": how.captured}
+    return [f"{name} {value}" for name, value in given.items() if value] + [
+        name for name, on in flags.items() if on
+    ]
 
 
 def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:

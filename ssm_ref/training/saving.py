@@ -18,6 +18,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ssm_ref.training.sharding import load_whole, shared_like, whole
+
 NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
 KEPT = 2  # checkpoints that stay in the folder
 
@@ -32,12 +34,24 @@ class Saved:
 
 
 def save_checkpoint(
-    folder: Path, step: int, tables: dict[str, object], model: nn.Module, optimizer: Optimizer
-) -> Path:
-    """Write the checkpoint of `step` into `folder` and drop all but the newest two."""
-    tensors = {f"model.{name}": t.detach() for name, t in model.state_dict().items()}
+    folder: Path,
+    step: int,
+    tables: dict[str, object],
+    model: nn.Module,
+    optimizer: Optimizer,
+    *,
+    rank: int = 0,
+) -> None:
+    """Write the checkpoint of `step` into `folder` and drop all but the newest two.
+
+    Tensors are whole whatever the layout. Rank 0 writes; where parameters are sharded, every rank
+    must call this, for each gives its part.
+    """
+    tensors = {f"model.{name}": whole(t.detach()) for name, t in model.state_dict().items()}
     for name, state in _named_states(model, optimizer).items():
-        tensors |= {f"optimizer.{name}.{key}": value for key, value in state.items()}
+        tensors |= {f"optimizer.{name}.{key}": whole(value) for key, value in state.items()}
+    if rank != 0:
+        return
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -46,11 +60,9 @@ def save_checkpoint(
         {name: t.contiguous().clone() for name, t in tensors.items()},
         {"step": str(step), "config": json.dumps(tables, sort_keys=True)},
     )
-    path = folder / f"checkpoint-{step:08d}.safetensors"
-    write_atomically(path, data)
+    write_atomically(folder / f"checkpoint-{step:08d}.safetensors", data)
     for old in _checkpoints(folder)[:-KEPT]:
         old.unlink()
-    return path
 
 
 def newest_checkpoint(folder: Path) -> Saved | None:
@@ -74,14 +86,18 @@ def load_checkpoint(saved: Saved, model: nn.Module, optimizer: Optimizer) -> Non
     with safe_open(saved.path, "pt") as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     weights = {n[6:]: t for n, t in tensors.items() if n.startswith("model.")}
-    model.load_state_dict(weights, strict=True)
+    load_whole(model, weights)
     parameters = dict(model.named_parameters())
+    on_device = {id(p) for g in optimizer.param_groups if g["capturable"] for p in g["params"]}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             parameter, _, key = name.removeprefix("optimizer.").rpartition(".")
             owner = parameters[parameter]
-            place = tensor if key == "step" else tensor.to(owner.device)
-            optimizer.state[owner][key] = place
+            if key != "step":
+                tensor = shared_like(owner, tensor)
+            elif id(owner) in on_device:  # a graph counts its steps by itself
+                tensor = tensor.to(owner.device)
+            optimizer.state[owner][key] = tensor
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
@@ -90,11 +106,15 @@ def load_checkpoint(saved: Saved, model: nn.Module, optimizer: Optimizer) -> Non
 def write_atomically(path: Path, data: bytes) -> None:
     """Put `data` in the place of `path` so that no moment shows a part of it."""
     aside = path.with_name(f".{path.name}.part")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:  # a full disk: what was written so far is of no use to anybody
+        aside.unlink(missing_ok=True)
+        raise
     if os.name == "posix":
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:

@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,11 @@ import pytest
 import torch
 import torch._dynamo  # the optimiser asks for it, and one import before the fork serves all
 import torch.distributed as dist
+import torch.distributed.fsdp
+import torch.distributed.tensor
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ssm_ref.__main__ import main
 from ssm_ref.foundations.scan import linear_scan
@@ -30,6 +35,10 @@ from ssm_ref.selective.mamba import Mamba, MambaConfig, MambaLanguageModel
 from ssm_ref.selective.mamba2 import Mamba2, Mamba2Config, Mamba2LanguageModel
 from ssm_ref.selective.selective_scan import selective_scan
 from ssm_ref.selective.ssd import ssd
+from ssm_ref.training import sharding
+from ssm_ref.training.config import load_config
+from ssm_ref.training.execution import Ahead, Execution
+from ssm_ref.training.loop import Trainer
 from ssm_ref.training.ranks import Ranks
 from ssm_ref.training.sequence_split import (
     bytes_sent,
@@ -53,11 +62,10 @@ BLOCKS: dict[str, tuple[Any, Any, Any, Any]] = {
     ),
 }
 CONFIG = """
-steps = 3
+steps = 6
 batch_size = 4
 log_every = 1
 validation_batches = 2
-split = "{split}"
 [data]
 name = "selective_copying"
 length = 14
@@ -188,15 +196,93 @@ def short_parts(folder: Path) -> None:
         split_causal_conv1d(draw(1, 2, 3), draw(3, 4), ranks=ranks)
 
 
+class Counted(TorchDispatchMode):
+    """Bytes of every buffer that is handed to torch.distributed, by operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes: dict[str, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "c10d":
+            name = func.name().split("::")[1].strip("_")
+            buffers = [t for t in tree_leaves(args[0]) if isinstance(t, Tensor)]
+            size = sum(t.numel() * t.element_size() for t in buffers)
+            self.bytes[name] = self.bytes.get(name, 0) + size
+        return func(*args, **(kwargs or {}))
+
+
+def bytes_of_a_step(folder: Path) -> None:
+    """What really passes through torch.distributed, against Eqs. (3) and (6)."""
+    ranks, size = Ranks.of_world(), dist.get_world_size()
+    ids = torch.randint(SHELL.vocab_size, (size, L))
+
+    def model() -> MambaLanguageModel:
+        return MambaLanguageModel(SHELL, MambaConfig(d_model=8, d_state=4, dt_rank=4))
+
+    shared = model()
+    layers = sum(p.numel() for layer in shared.layers for p in layer.parameters())
+    rest = sum(p.numel() for p in shared.parameters()) - layers
+    assert all(p.shape[0] % size == 0 for p in shared.parameters())  # no padding
+    sharding.shard(shared, torch.device("cpu"))
+    with Counted() as counted:
+        shared(ids).logsumexp(dim=-1).sum().backward()
+    # An all-gather hands over the whole, a reduce-scatter its part of it.
+    whole = counted.bytes["allgather_base"] + size * counted.bytes["reduce_scatter_base"]
+    assert whole * (size - 1) // size == sharding.bytes_sent(layers, rest, size), counted.bytes
+    assert counted.bytes.keys() == {"allgather_base", "reduce_scatter_base"}
+
+    block = MambaConfig(d_model=8, d_state=4)
+    split = MambaLanguageModel(SHELL, block, **mamba_operators(ranks))
+    with Counted() as counted:
+        split(ids.tensor_split(size, dim=1)[ranks.rank]).logsumexp(dim=-1).sum().backward()
+    state, halo = size * block.d_inner * block.d_state, size * (block.d_conv - 1) * block.d_inner
+    forward = SHELL.n_layers * bytes_sent(ranks, halo=4 * halo, state=4 * state, decay=4 * state)
+    sent = torch.tensor([counted.bytes.get("send", 0), 2 * forward])
+    dist.all_reduce(sent)  # backward travels the other way: the ranks are compared together
+    assert sent[0] == sent[1] > 0, sent
+    assert counted.bytes.keys() <= {"send", "recv"}, counted.bytes
+
+
+LAYOUTS = {
+    "rows": Execution(),
+    "time": Execution(sequence_ranks=0),
+    "grid": Execution(sequence_ranks=2),
+    "sharded": Execution(sharded=True),
+    "sharded_time": Execution(sharded=True, sequence_ranks=0),
+    "sharded_grid": Execution(sharded=True, sequence_ranks=2),
+}
+
+
+def layouts(size: int) -> dict[str, Execution]:
+    """Every layout for so many ranks; 0 stands for all of them."""
+    return {
+        name: replace(how, sequence_ranks=how.sequence_ranks or size)
+        for name, how in LAYOUTS.items()
+        if size > 2 or "grid" not in name
+    }
+
+
 def training(folder: Path) -> None:
-    """The command itself, with rows and then time shared out."""
+    """The command itself in every layout."""
     rank = os.environ["RANK"] = str(dist.get_rank())
-    for split in ("data", "sequence"):
-        run = folder / split
+    for name, how in layouts(dist.get_world_size()).items():
+        options = ["--sequence-ranks", str(how.sequence_ranks)] + ["--sharded"] * how.sharded
         with contextlib.redirect_stderr(io.StringIO()) as said:
-            code = main(["train", str(run / "run.toml"), "--out", str(run / "out")])
+            code = main(["train", str(folder / "run.toml"), "--out", str(folder / name), *options])
         assert code == 0, said.getvalue()
-        assert (rank == "0") == bool(said.getvalue()), split
+        assert (rank == "0") == bool(said.getvalue()), name
+
+
+def relay(folder: Path) -> None:
+    """One run whose steps are taken in one layout after another, from checkpoint to checkpoint."""
+    ranks, cfg = Ranks.of_world(), load_config(folder / "run.toml")
+    for step, how in enumerate(layouts(ranks.size).values()):
+        trainer = Trainer(cfg, folder / "relay", ranks, how)
+        assert trainer.step == step
+        trainer._advance(Ahead(trainer._draw, 0))
+        trainer.save()
+        dist.barrier()  # the others read what rank 0 writes
 
 
 CHECKS = (
@@ -207,7 +293,9 @@ CHECKS = (
     model,
     traffic,
     short_parts,
+    bytes_of_a_step,
     training,
+    relay,
 )
 
 
@@ -229,9 +317,7 @@ def child(rank: int, size: int, folder: Path) -> None:
 
 if __name__ == "__main__":
     size, folder = int(sys.argv[1]), Path(sys.argv[2])
-    for split in ("data", "sequence"):
-        (folder / split).mkdir()
-        (folder / split / "run.toml").write_text(CONFIG.format(split=split))
+    (folder / "run.toml").write_text(CONFIG)
     context = multiprocessing.get_context("fork")
     children = [context.Process(target=child, args=(r, size, folder)) for r in range(size)]
     for process in children:

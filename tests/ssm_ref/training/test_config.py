@@ -6,6 +6,7 @@ import pytest
 
 from ssm_ref.__main__ import main
 from ssm_ref.training.config import load_config, variants
+from ssm_ref.training.execution import Execution
 from ssm_ref.training.loop import Trainer
 from ssm_ref.training.metrics import Progress
 from ssm_ref.training.ranks import Ranks
@@ -35,7 +36,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_reads_types_and_defaults(tmp_path: Path) -> None:
     cfg = load_config(write(tmp_path, GOOD))
-    assert (cfg.settings.steps, cfg.settings.seed, cfg.settings.split) == (2, 0, "data")
+    assert (cfg.settings.steps, cfg.settings.seed) == (2, 0)
     assert (cfg.optimizer.lr, cfg.optimizer.betas) == (1.0, (0.8, 0.9))
     assert cfg.optimizer.weight_decay == 0.1
     assert cfg.name == "run"
@@ -115,13 +116,15 @@ def test_refuses_files_and_variants(tmp_path: Path) -> None:
 def test_ranks_must_share_a_batch_evenly(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="batch_size = 2: it must be a multiple of the 3 ranks"):
         Trainer(load_config(write(tmp_path, GOOD)), tmp_path / "out", Ranks(0, 3))
-    cfg = load_config(write(tmp_path, 'split = "sequence"\n' + GOOD))
+    cfg = load_config(write(tmp_path, GOOD))
     with pytest.raises(ValueError, match="cannot be cut into 3 equal parts along time"):
-        Trainer(cfg, tmp_path / "out", Ranks(0, 3))
+        Trainer(cfg, tmp_path / "out", Ranks(0, 3), Execution(sequence_ranks=3))
+    with pytest.raises(ValueError, match=r"must divide the 3 rank\(s\) of the run; got 2"):
+        Trainer(cfg, tmp_path / "out", Ranks(0, 3), Execution(sequence_ranks=2))
     other = GOOD.replace('"mamba"', '"rwkv4"').replace("n_layers", "n_blocks")
-    cfg = load_config(write(tmp_path, 'split = "sequence"\n' + other))
+    cfg = load_config(write(tmp_path, other))
     with pytest.raises(ValueError, match="can be split over ranks for mamba, mamba2 and patterns"):
-        Trainer(cfg, tmp_path / "out", Ranks(0, 2))
+        Trainer(cfg, tmp_path / "out", Ranks(0, 2), Execution(sequence_ranks=2))
 
 
 EXPERIMENTS = sorted((ROOT / "docs" / "experiments").glob("*.toml"))

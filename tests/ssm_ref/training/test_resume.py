@@ -1,6 +1,5 @@
 """Runs that are killed, resumed and measured: the curve is the same, bit for bit."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -117,20 +116,26 @@ def test_two_checkpoints_are_kept(whole: Trainer) -> None:
     assert not list(whole.folder.glob(".*"))
 
 
-def test_ctrl_c_saves_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_step_and_saves(
+    number: signal.Signals, whole: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = start(tmp_path / "out")
-    steps = itertools.count()
+    update = trainer.update
 
-    def advance() -> tuple[torch.Tensor, int]:
-        if next(steps) == 3:
-            raise KeyboardInterrupt
-        trainer.step += 1
-        return torch.tensor(1.0), 1
+    def interrupted(*operands: torch.Tensor) -> torch.Tensor:
+        if trainer.step == 2:
+            os.kill(os.getpid(), number)  # in the middle of the third step
+        return update(*operands)
 
-    monkeypatch.setattr(trainer, "_advance", advance)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(trainer, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=str(int(number))):
         trainer.run(Progress(24, 0))
-    assert start(tmp_path / "out").step == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = start(tmp_path / "out")
+    assert resumed.step == 3
+    resumed.run(Progress(24, 3))
+    assert curve(tmp_path / "out") == curve(whole.folder)
 
 
 def test_refuses_a_checkpoint_of_another_config_and_a_broken_one(
