@@ -170,13 +170,15 @@ def test_symbolic_links_out_of_the_vault_are_reported_and_not_followed(tmp_path:
 
 
 def test_notes_beside_the_languages_are_found_from_all(tmp_path: Path) -> None:
-    files = {"ru/a.md": "[[shared]]", "en/a.md": "[[shared]] [[x/shared]]", "x/shared.md": "[[a]]"}
+    files = {"ru/a.md": "[[shared]]", "en/a.md": "[[shared]] [[top]]", "x/shared.md": "[[a]]"}
+    files["top.md"] = ""
     for path, text in {**files, "README.md": "", "LICENSE.md": ""}.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(text)
     vault = load_vault(tmp_path)
     assert vault.languages == ("ru", "en")
-    assert list(vault.notes) == ["en/a.md", "ru/a.md", "x/shared.md"]
+    assert list(vault.notes) == ["en/a.md", "ru/a.md", "top.md", "x/shared.md"]
     found = [resolve(vault, n, link) for n in vault.notes.values() for link in n.links]
-    assert [getattr(answer, "target", answer) for answer in found[:3]] == ["x/shared.md"] * 3
+    targets = [getattr(answer, "target", answer) for answer in found[:3]]
+    assert targets == ["x/shared.md", "top.md", "x/shared.md"]
     assert found[3] == Ambiguous(("en/a.md", "ru/a.md"), found[3].tier)  # type: ignore[union-attr]

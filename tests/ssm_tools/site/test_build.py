@@ -102,3 +102,28 @@ def test_one_folder_is_a_site_of_one_language(tmp_path: Path) -> None:
     result = build_site(SiteConfig.for_vault(notes, tmp_path / "out"))
     assert result.built
     assert '<html lang="ru"' in (tmp_path / "out/index.html").read_text(encoding="utf-8")
+
+
+def test_notes_beside_the_languages_and_relative_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "ru/index.md": "# Начало\n\n[[shared]]\n",
+        "en/index.md": "# Start\n\n![[#own]]\n\n## Own\n\nkept, [[x/общая]]\n",
+        "shared.md": "# Shared\n\nIn English.\n",
+        "x/общая.md": "# Общая\n\nПо-русски: [[shared]].\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "notes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    result = build_site(SiteConfig.for_vault(Path("notes"), Path("out")))
+    assert result.built
+    assert [finding.code for finding in result.findings] == ["T002"]  # what Russian lacks
+    assert (tmp_path / "out/en/shared.html").is_file()
+    assert (tmp_path / "out/ru/x/общая.html").is_file()
+    russian = (tmp_path / "out/ru/index.html").read_text(encoding="utf-8")
+    assert '<a href="../en/shared.html" class="wiki" hreflang="en" lang="en">' in russian
+    english = (tmp_path / "out/en/index.html").read_text(encoding="utf-8")
+    assert english.partition('class="embed"')[2].count("kept") == 2  # embedded, and in its place

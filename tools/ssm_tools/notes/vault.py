@@ -16,6 +16,7 @@ from ssm_tools.notes.model import Named, Note, NoteId, shared_path
 from ssm_tools.notes.names import Names
 from ssm_tools.notes.parse import parse_note
 from ssm_tools.notes.source import decode
+from ssm_tools.notes.targets import without_suffix
 
 MAX_NOTE_BYTES = 16 * 1024 * 1024
 _SKIPPED = {"node_modules", "__pycache__"}
@@ -176,7 +177,7 @@ def list_vault(root: Path, languages: tuple[str, ...] | None) -> Listing:
     found = _languages(notes) if languages is None else languages
     kept: dict[NoteId, os.stat_result] = {}
     for relative, stat in notes.items():
-        shared = languages is None and "/" in relative and not _is_ours(relative, real_root)
+        shared = languages is None and not _is_ours(relative, real_root)
         if not found or relative.partition("/")[0] in found or shared:
             kept[NoteId(relative)] = stat
         else:
@@ -221,8 +222,10 @@ def _walk(
 
 
 def _is_ours(relative: str, root: str) -> bool:
-    """Whether a file lies among a knowledge base's concepts, snippets or assets: no note."""
-    first = relative.partition("/")[0]
+    """Whether a file beside the languages is no note: README, LICENSE; or of a knowledge base."""
+    first, inside, _ = relative.partition("/")
+    if not inside:
+        return without_suffix(first).isupper()
     return first in ("concepts", "snippets", "assets") and os.path.isdir(f"{root}/concepts")
 
 

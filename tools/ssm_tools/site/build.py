@@ -73,16 +73,18 @@ def generate(made: Assembly, staged: Path, out: Path) -> None:
         run_generator(made, languages[0], staged, out)
         return
     context = multiprocessing.get_context("fork")
-    workers = [
+    waiting = [
         context.Process(target=run_generator, args=(made, language, staged, out))
         for language in languages
     ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    if any(worker.exitcode for worker in workers):
-        raise GeneratorError("the site generator failed; what it said stands above")
+    while waiting:
+        workers = [waiting.pop() for _ in waiting[: max(2, os.cpu_count() or 1)]]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        if any(worker.exitcode for worker in workers):
+            raise GeneratorError("the site generator failed; what it said stands above")
 
 
 class GeneratorError(RuntimeError):

@@ -27,11 +27,13 @@ class SiteConfig:
     @classmethod
     def for_project(cls, root: Path, out: Path | None = None, *, strict: bool = True) -> SiteConfig:
         """The site of a project laid out as this one: docs/, docs/concepts, ssm_ref, kernels."""
-        return cls(root, root / "docs", out or root / "site", root / "build", strict=strict)
+        out = out.resolve() if out else root / "site"
+        return cls(root, root / "docs", out, root / "build", strict=strict)
 
     @classmethod
     def for_vault(cls, vault: Path, out: Path, language: str = "") -> SiteConfig:
         """The site of somebody's notes: one folder, or one per language; no other files needed."""
+        out = out.resolve()  # the generator would count it from a folder of its own
         work = out.parent / f".{out.name}.work"
         name = vault.resolve().name
         return cls(

@@ -21,11 +21,12 @@ WIDTH, HEIGHT = 640, 300
 def backlinks_html(sources: Sources, note: Note) -> str:
     """Return the notes of the same language that link here, each with its sentences."""
     address = sources.addresses[note.id]
-    tongue = sources.tongue(note.language)
+    home = sources.home(note)
+    tongue = sources.tongue(home)
     links = [
         link
         for link in sources.backlinks.get(note.id, [])
-        if sources.vault.notes[link.source].language == note.language
+        if sources.home(sources.vault.notes[link.source]) == home
     ]
     if not links:
         return ""
@@ -77,9 +78,9 @@ def neighbours(sources: Sources, note: Note) -> list[tuple[NoteId, str]]:
         if other := sources.concept_notes.get((slug, note.language)):
             weight[other.id] += 3
             kinds[other.id] = "requires"
-    notes = sources.vault.notes
+    notes, home = sources.vault.notes, sources.home(note)
     found = [
-        n for n in weight if n in notes and n != note.id and notes[n].language == note.language
+        n for n in weight if n in notes and n != note.id and sources.home(notes[n]) == home
     ]
     return [(n, kinds[n]) for n in sorted(found, key=lambda n: (-weight[n], n))[:SHOWN]]
 
@@ -89,7 +90,7 @@ def local_graph(sources: Sources, note: Note) -> str:
     around = neighbours(sources, note)
     if not around:
         return ""
-    address, words = sources.addresses[note.id], strings(sources.tongue(note.language))
+    address, words = sources.addresses[note.id], strings(sources.tongue(sources.home(note)))
     lines, nodes = [], []
     for index, (other_id, kind) in enumerate(sorted(around, key=lambda pair: pair[0])):
         x, y = _around(index, len(around))
@@ -108,7 +109,7 @@ def local_graph(sources: Sources, note: Note) -> str:
             f'<text x="{x + dx:.0f}" y="{y + dy:.0f}" text-anchor="{side}">'
             f"{escape(_clip(other.title))}</text></a>"
         )
-    graph = escape(relative(sources.generated("graph", note.language), address))
+    graph = escape(relative(sources.generated("graph", sources.home(note)), address))
     centre = (
         f'<circle class="here" cx="{WIDTH / 2:.0f}" cy="{HEIGHT / 2:.0f}" r="9" '
         f'style="--hue:{hue(family_of(sources, note))}"/>'

@@ -78,8 +78,8 @@ class LinkWriter:
         if link.relation:
             title = relation_title(link.relation, self.sources.tongue(self.language))
             attributes += f' data-relation="{escape(link.relation)}" title="{escape(title)}"'
-        if target is not None and target.language != self.language:
-            attributes += f' hreflang="{target.language}" lang="{target.language}"'
+        if target is not None and (home := self.sources.home(target)) != self.language:
+            attributes += f' hreflang="{escape(home)}" lang="{escape(home)}"'
         return attributes
 
     def _title(self, note: Note, link: Link, answer: Found) -> str:

@@ -60,7 +60,7 @@ def topics_page(sources: Sources, language: str, graph: TopicGraph, address: str
     tongue = sources.tongue(language)
     words = strings(tongue)
     families: dict[str, list[Note]] = defaultdict(list)
-    notes = [note for note in sources.vault.notes.values() if note.language == language]
+    notes = [note for note in sources.vault.notes.values() if sources.home(note) == language]
     for note in notes:
         families[family_of(sources, note)].append(note)
     parts, toc = [], []
@@ -165,7 +165,7 @@ def _ghosts(sources: Sources, language: str) -> str:
     ghosts = {
         target[1:]
         for source, target, _ in sources.graph.edges
-        if target.startswith("?") and sources.vault.notes[source].language == language
+        if target.startswith("?") and sources.home(sources.vault.notes[source]) == language
     }
     return f"<p>{', '.join(escape(ghost) for ghost in sorted(ghosts))}</p>" if ghosts else ""
 
@@ -176,7 +176,7 @@ def references_page(sources: Sources, language: str) -> Page:
     words = strings(sources.tongue(language))
     citing: dict[str, list[Note]] = defaultdict(list)
     for note in sources.vault.notes.values():
-        if note.language == language:
+        if sources.home(note) == language:
             for key in dict.fromkeys(citation.key for citation in note.citations):
                 citing[key].append(note)
     rows, plain = [], []

@@ -103,7 +103,7 @@ class LiveSite:
         pages: dict[str, list[Page]] = {}
         for note_id in notes:
             note = self.sources.vault.notes[note_id]
-            pages.setdefault(note.language, []).append(writer.page(note))
+            pages.setdefault(self.sources.home(note), []).append(writer.page(note))
         if writer.findings:
             return None
         made = Assembly(self.sources, pages=pages)

@@ -52,21 +52,35 @@ class Sources:
             return language
         if self.config.default_language:
             return self.config.default_language
-        return "ru" if self._mostly_cyrillic else "en"
+        return self._spoken
 
     @cached_property
-    def _mostly_cyrillic(self) -> bool:
-        sample = "".join(note.text[:400] for note in list(self.vault.notes.values())[:200])
-        letters = [c for c in sample if c.isalpha()]
-        return sum("а" <= c.lower() <= "я" for c in letters) * 2 > len(letters)
+    def _spoken(self) -> str:
+        return _tongue_of("".join(n.text[:400] for n in list(self.vault.notes.values())[:200]))
+
+    def home(self, note: Note) -> str:
+        """The language whose site a note's page belongs to: its own, or the one it is written in.
+
+        A note beside the folders of several languages has one page, which all of them link to.
+        """
+        if note.language or not self.vault.languages:
+            return note.language
+        if note.id not in self._homes:
+            tongue = self.config.default_language or _tongue_of(note.text[:2000])
+            self._homes[note.id] = tongue if tongue in self.languages else self.languages[0]
+        return self._homes[note.id]
+
+    @cached_property
+    def _homes(self) -> dict[NoteId, str]:
+        return {}
 
     @cached_property
     def addresses(self) -> Mapping[NoteId, str]:
         """The address of each note's page from the root of the site."""
         found: dict[NoteId, str] = {}
         taken: set[str] = set()
-        for note in self.vault.notes.values():
-            address = f"{note.language}/{page_path(note.key)}".lstrip("/")
+        for note in sorted(self.vault.notes.values(), key=lambda note: not note.language):
+            address = f"{self.home(note)}/{page_path(note.key)}".lstrip("/")
             while address.casefold() in taken:
                 address = address.removesuffix(".html") + "_.html"
             taken.add(address.casefold())
@@ -129,6 +143,11 @@ class Page:
         """The page's Markdown file in its language's stage."""
         inside = self.address.removeprefix(f"{self.language}/") if self.language else self.address
         return inside.removesuffix(".html") + ".md"
+
+
+def _tongue_of(sample: str) -> str:
+    letters = [c for c in sample if c.isalpha()]
+    return "ru" if sum("а" <= c.lower() <= "я" for c in letters) * 2 > len(letters) else "en"
 
 
 def read_glossary(root: Path) -> tuple[Mapping[str, Any], ...]:

@@ -31,7 +31,7 @@ class Navigation:
         self.words = strings(sources.tongue(language))
         self.families: dict[str, list[Note]] = defaultdict(list)
         for note in sources.vault.notes.values():
-            if note.language == language and note.key != "index.md":
+            if sources.home(note) == language and note.key != "index.md":
                 self.families[family_of(sources, note)].append(note)
         for notes in self.families.values():
             notes.sort(key=self._order)

@@ -38,24 +38,24 @@ class NotePages:
     def pages(self, language: str) -> Iterator[Page]:
         """Yield the page of each note of a language."""
         for note in self.sources.vault.notes.values():
-            if note.language == language:
+            if self.sources.home(note) == language:
                 yield self.page(note)
 
     def page(self, note: Note) -> Page:
         """Return the page of one note."""
-        address = self.sources.addresses[note.id]
+        address, language = self.sources.addresses[note.id], self.sources.home(note)
         rendered, fences = self._render(note, address)
         self.files |= fences.files
         self._faults(note, rendered)
         concept = self.sources.concepts.get(note.concept)
-        card = CardWriter(self.sources, concept, note.language, address).html() if concept else ""
+        card = CardWriter(self.sources, concept, language, address).html() if concept else ""
         alternates = {
             other.language: self.sources.addresses[other.id]
             for other in self.sources.vault.translations(note).values()
         }
         return Page(
             address=address,
-            language=note.language,
+            language=language,
             title=note.title,
             html=rendered.html,
             description=description_of(note),
@@ -86,10 +86,10 @@ class NotePages:
         return paths_html(self.reading[note.language], note.id, words, link)
 
     def _render(self, note: Note, address: str) -> tuple[Rendered, Fences]:
-        writer = LinkWriter(self.sources, address, note.language)
+        writer = LinkWriter(self.sources, address, self.sources.home(note))
         fences = Fences(self.sources, note, address)
         handlers = dict(fences.handlers) if self.sources.config.project else {}
-        handlers["ssm-embed"] = lambda info, _: self._embed(info, address, note, 1)
+        handlers["ssm-embed"] = lambda info, _: self._embed(info, address, note, (f"{note.id}#",))
         edits = [*writer.edits(note)]
         text = rewrite(note.text, edits)
         body = text[len(note.text[: note.body_start]) :]
@@ -97,19 +97,22 @@ class NotePages:
         rendered = render(without_title(body, note), context)
         return rendered, fences
 
-    def _embed(self, info: str, address: str, home: Note, depth: int) -> str:
-        """Another note, or a section or block of it, as a quotation with its origin."""
+    def _embed(self, info: str, address: str, home: Note, above: tuple[str, ...]) -> str:
+        """A note, or a section or block of it, as a quotation with its origin.
+
+        `above` are the embeds around it; one that stands inside itself is left out.
+        """
         target, _, fragment = info.partition("#")
         note = self.sources.vault.notes.get(NoteId(target))
-        if note is None or depth > EMBED_DEPTH or note.id == home.id:
+        if note is None or len(above) > EMBED_DEPTH or info in above:
             return ""
         start, end = _extent(note, fragment)
-        writer = LinkWriter(self.sources, address, note.language)
+        writer = LinkWriter(self.sources, address, self.sources.home(home))
         edits = [edit for edit in writer.edits(note) if edit[0] >= start and edit[1] <= end]
         piece = rewrite(note.text[start:end], [(a - start, b - start, t) for a, b, t in edits])
         fences = Fences(self.sources, note, address)
         handlers = dict(fences.handlers) if self.sources.config.project else {}
-        handlers["ssm-embed"] = lambda inner, _: self._embed(inner, address, home, depth + 1)
+        handlers["ssm-embed"] = lambda inner, _: self._embed(inner, address, home, (*above, info))
         html = render(piece, Context(handlers, ids=False)).html
         self.files |= fences.files
         url = writer.url(note.id, fragment)

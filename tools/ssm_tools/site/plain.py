@@ -21,7 +21,7 @@ from ssm_tools.site.widgets import WIDGETS
 def plain_markdown(sources: Sources, note: Note) -> str:
     """Return the note's Markdown: links relative, listings, snippets and outputs written out."""
     address = sources.addresses[note.id].removesuffix(".html") + ".md"
-    writer = LinkWriter(sources, address, note.language, plain=True)
+    writer = LinkWriter(sources, address, sources.home(note), plain=True)
     edits = writer.edits(note)
     if sources.config.project:
         for fence in note.fences:

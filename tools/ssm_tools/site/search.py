@@ -123,7 +123,7 @@ def synonyms(sources: Sources) -> dict[str, list[str]]:
     terms = [
         [note.title, *(other.title for other in sources.vault.translations(note).values())]
         for note in sources.vault.notes.values()
-        if note.language == sources.languages[0]
+        if sources.home(note) == sources.languages[0]
     ]
     for entry in sources.glossary:
         given = entry.get("forms") or []

@@ -59,7 +59,7 @@ class TopicGraph:
 def topic_graph(sources: Sources, language: str) -> TopicGraph:
     """Return the graph of a language with everything placed."""
     graph = TopicGraph(language)
-    notes = [note for note in sources.vault.notes.values() if note.language == language]
+    notes = [note for note in sources.vault.notes.values() if sources.home(note) == language]
     index = {note.id: number for number, note in enumerate(notes)}
     for note in notes:
         graph.nodes.append(_note_node(sources, note))
