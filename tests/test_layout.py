@@ -19,6 +19,8 @@ FAMILIES = {
     "vision",
     "audio",
     "multimodal",
+    "time_series",
+    "genomics",
 }
 PACKAGES = (ROOT / "ssm_ref", ROOT / "kernels" / "ssm_kernels", ROOT / "tools" / "ssm_tools")
 SOURCES = sorted(p for package in PACKAGES for p in package.rglob("*.py"))

@@ -9,12 +9,14 @@ from ssm_tools.site.model import Sources
 
 ORDER = (
     *("foundations", "structured", "selective", "linear_attention", "recurrent", "attention"),
-    *("hybrid", "vision", "audio", "multimodal", "topics", "architectures", "ssm"),
+    *("hybrid", "vision", "audio", "multimodal", "time_series", "genomics"),
+    *("topics", "architectures", "ssm"),
 )
 _HUES = {
     "foundations": 215, "structured": 265, "selective": 162, "linear_attention": 30,
     "recurrent": 330, "attention": 4, "hybrid": 190, "vision": 285, "audio": 48,
-    "multimodal": 110, "topics": 235, "architectures": 205, "ssm": 235,
+    "multimodal": 110, "time_series": 80, "genomics": 310,
+    "topics": 235, "architectures": 205, "ssm": 235,
 }  # fmt: skip
 
 

@@ -249,6 +249,8 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "vision": ("Зрение", "Vision"),
     "audio": ("Звук", "Audio"),
     "multimodal": ("Мультимодальность", "Multimodal"),
+    "time_series": ("Временные ряды", "Time series"),
+    "genomics": ("Геном", "Genomics"),
     "topics": ("Обзоры и сравнения", "Topics"),
     "ssm": ("Обзоры", "Overviews"),
     "architectures": ("Архитектуры", "Architectures"),
