@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from ssm_ref.__main__ import main
-from ssm_ref.training.config import load_config, variants
+from ssm_ref.training.batch import Source
+from ssm_ref.training.config import RunConfig, load_config, variants
 from ssm_ref.training.execution import Execution
 from ssm_ref.training.loop import Trainer
-from ssm_ref.training.metrics import Progress
+from ssm_ref.training.models import build_model
 from ssm_ref.training.ranks import Ranks
+from ssm_ref.training.scores import total_loss
 
 GOOD = """
 steps = 2
@@ -135,32 +138,20 @@ RUNS = [(path, name) for path in EXPERIMENTS for name in variants(path) or [""]]
 def test_every_experiment_of_the_project_can_start(
     path: Path, variant: str, tmp_path: Path
 ) -> None:
-    if path.stem == "digits":
-        pytest.importorskip("sklearn")
-    trainer = Trainer(load_config(path, variant), tmp_path, Ranks(0, 1))
-    batch = trainer.source.training(0, 2)
-    logits = trainer.model(batch.inputs)
-    assert logits.shape[:-1] == batch.targets.shape
+    cfg = load_config(path, variant)
+    source = data_of(cfg)
+    model = build_model(cfg.model, cfg.where("model"), source.sizes)
+    if sum(p.numel() for p in model.parameters()) > 20_000_000:
+        return  # the full forms are for a GPU: that they are built is all a CPU can say
+    batch = source.training(0, 2)
+    assert torch.isfinite(total_loss(model(batch.inputs), batch.targets))
 
 
-MODELS = {
-    "mamba2": "d_model = 8\nn_layers = 1\nd_head = 4\nd_state = 4",
-    "mamba3": "d_model = 8\nn_layers = 1\nd_head = 4\nd_state = 4",
-    "transformer": "n_blocks = 1\nd_ff = 8\n[model.attention]\nd_model = 8\nn_heads = 2",
-    "s4d": "d_model = 8\nn_layers = 1\nd_state = 4",
-    "deltanet": "d_model = 8\nn_layers = 1\nn_heads = 2\nnegative_eigenvalues = true",
-    "rwkv4": "d_model = 8\nn_blocks = 1",
-    "rwkv7": "d_model = 8\nn_blocks = 1\nd_head = 4",
-    "jamba": "n_blocks = 2\nd_ff = 8\nattention_period = 2\nattention_offset = 1\n"
-    "[model.attention]\nd_model = 8\nn_heads = 2\n[model.mamba]\nd_model = 8",
-    "hymba": "n_blocks = 1\nd_ff = 8\nn_heads = 2\nn_meta = 2\n[model.mamba]\nd_model = 8",
-    "pattern": 'd_model = 8\nd_head = 4\nd_state = 4\npattern = "M2*-RLG4"',
-}
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_model_takes_a_step(name: str, tmp_path: Path) -> None:
-    text = f'steps = 1\nbatch_size = 2\n[model]\nname = "{name}"\n{MODELS[name]}\n'
-    path = write(tmp_path, text + '[data]\nname = "parity"\nlength = 4\n')
-    trainer = Trainer(load_config(path), tmp_path / "out", Ranks(0, 1))
-    assert trainer.run(Progress(1, 0)).loss > 0
+def data_of(cfg: RunConfig) -> Source:
+    """The data of a config; the test is skipped where somebody has to fetch them first."""
+    try:
+        return cfg.open_data()
+    except ValueError as error:
+        if "no file of" in str(error) or "pip install" in str(error):
+            pytest.skip(str(error))
+        raise
