@@ -39,6 +39,8 @@ $$x$$ and ![[b]]
 
 Term
 : about [t](b.md#so "title")
+
+[no **note**](no.md), ![](no.png), [no place](b.md#no), [[b#no]]
 """,
 }
 
@@ -56,3 +58,8 @@ def test_every_link_is_on_the_page(tmp_path: Path) -> None:
     )
     assert "code [[b]]" in page
     assert "ssm-embed" not in page
+    assert (
+        '<span class="ghost" title="no.md">no <strong>note</strong></span>, '
+        '<span class="ghost" title="no.png">no.png</span>, '
+        '<a href="b.html">no place</a>, <a href="b.html" class="wiki ghost">b</a>'
+    ) in page

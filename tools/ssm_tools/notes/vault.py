@@ -230,11 +230,17 @@ def _is_ours(relative: str, root: str) -> bool:
 
 
 def _languages(notes: Mapping[str, os.stat_result]) -> tuple[str, ...]:
-    """Folders named by a language code, where at least two hold half of all notes or more."""
+    """Folders named by a language code, where two or more hold half of the notes.
+
+    A quarter is enough where two of them are alike in size, as translations are.
+    """
     inside = Counter(path.partition("/")[0] for path in notes if "/" in path)
-    coded = [name for name in inside if name.partition("-")[0] in _LANGUAGES]
-    held = sum(inside[name] for name in coded)
-    if len(coded) < 2 or 2 * held < sum(inside.values()):
+    coded = {name: n for name, n in inside.items() if name.partition("-")[0] in _LANGUAGES}
+    if len(coded) < 2:
+        return ()
+    largest, second = sorted(coded.values(), reverse=True)[:2]
+    wanted = 4 if 4 * second >= 3 * largest else 2
+    if wanted * sum(coded.values()) < sum(inside.values()):
         return ()
     return tuple(sorted(coded, key=_ru_first))
 

@@ -8,7 +8,7 @@ from typing import Any
 from ssm_tools.site.links import short_reference
 from ssm_tools.site.model import Page, Sources
 from ssm_tools.site.nav import Navigation
-from ssm_tools.site.strings import family_title, strings
+from ssm_tools.site.strings import language_name, family_title, strings
 
 SCRIPT_WORDS = ("copy", "copied", "search_none", "search_one", "no_path")
 
@@ -85,7 +85,7 @@ def switches(sources: Sources, page: Page) -> list[dict[str, Any]]:
         target = address or sources.generated_home(language)
         found.append({
             "language": language,
-            "name": strings(language)["language"],
+            "name": language_name(language),
             "href": page.to(target),
             "title": words["switch" if address else "only"],
             "home": address is None,

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from ssm_tools.notes import Note, NoteId
 from ssm_tools.site.families import family_of, hue
+from ssm_tools.site.graph_page import place_of
 from ssm_tools.site.model import Sources
 from ssm_tools.site.quotes import quote, without_marks
 from ssm_tools.site.strings import relation_title, strings
@@ -109,7 +110,8 @@ def local_graph(sources: Sources, note: Note) -> str:
             f'<text x="{x + dx:.0f}" y="{y + dy:.0f}" text-anchor="{side}">'
             f"{escape(_clip(other.title))}</text></a>"
         )
-    graph = escape(relative(sources.generated("graph", sources.home(note)), address))
+    page = relative(sources.generated("graph", sources.home(note)), address)
+    graph = escape(with_fragment(page, place_of(note.key)))
     centre = (
         f'<circle class="here" cx="{WIDTH / 2:.0f}" cy="{HEIGHT / 2:.0f}" r="9" '
         f'style="--hue:{hue(family_of(sources, note))}"/>'
@@ -118,7 +120,7 @@ def local_graph(sources: Sources, note: Note) -> str:
         f'<section class="local-graph"><h2 id="local-graph">{words["local_graph"]}</h2>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="group" aria-label="{words["local_graph"]}">'
         f"<g>{''.join(lines)}</g>{centre}{''.join(nodes)}</svg>"
-        f'<p><a href="{graph}#{escape(note.slug)}">{words["graph"]}</a></p></section>'
+        f'<p><a href="{graph}">{words["graph"]}</a></p></section>'
     )
 
 

@@ -120,10 +120,20 @@ def _controls(sources: Sources, graph: TopicGraph) -> str:
     )
 
 
+def _drawn(graph: TopicGraph) -> set[int]:
+    """The notes that the SVG shows: the most important ones where there are too many."""
+    notes = range(len(graph.notes))
+    return set(sorted(notes, key=lambda number: -graph.nodes[number].weight)[:DRAWN])
+
+
+def place_of(note_key: str) -> str:
+    """The id that a note has on the page of the graph, in the drawing or else in the table."""
+    return note_key.removesuffix(".md").replace(" ", "-")
+
+
 def _svg(sources: Sources, graph: TopicGraph, address: str, shown_at: list[Shown]) -> str:
     words = strings(sources.tongue(graph.language))
-    chosen = sorted(range(len(graph.notes)), key=lambda number: -graph.nodes[number].weight)[:DRAWN]
-    shown = set(chosen)
+    shown = _drawn(graph)
     xs = [graph.nodes[n].x * SCALE for n in shown] or [0.0]
     ys = [graph.nodes[n].y * SCALE for n in shown] or [0.0]
     left, top = min(xs) - 110, min(ys) - 50
@@ -140,10 +150,7 @@ def _svg(sources: Sources, graph: TopicGraph, address: str, shown_at: list[Shown
                 f'x1="{first.x * SCALE:.0f}" y1="{first.y * SCALE:.0f}" '
                 f'x2="{second.x * SCALE:.0f}" y2="{second.y * SCALE:.0f}"/>'
             )
-    taken: set[str] = set()
-    nodes = "".join(
-        _node(graph.nodes[n], n, address, taken, shown_at[n], zoom) for n in sorted(shown)
-    )
+    nodes = "".join(_node(graph.nodes[n], n, address, shown_at[n], zoom) for n in sorted(shown))
     return (
         f'<svg viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}" role="group" '
         f'aria-label="{words["graph"]}" style="--k:{zoom:.2f}" '
@@ -152,16 +159,13 @@ def _svg(sources: Sources, graph: TopicGraph, address: str, shown_at: list[Shown
     )
 
 
-def _node(node: Node, number: int, address: str, taken: set[str], at: Shown, zoom: float) -> str:
+def _node(node: Node, number: int, address: str, at: Shown, zoom: float) -> str:
     x, y, radius = node.x * SCALE, node.y * SCALE, _radius(node)
-    name = node.id.rpartition("/")[2]
-    name = node.id if name in taken else name
-    taken.add(name)
     state = ' class="quiet"' if at.zoom < zoom else ""
     edge, shift = (y - radius, "-.35em") if at.above else (y + radius, "1.05em")
     shown = clip(node.title)
     return (
-        f'<a id="{escape(name)}" href="{escape(_href(node, address))}" data-n="{number}"{state} '
+        f'<a id="{escape(place_of(node.id))}" href="{escape(_href(node, address))}" data-n="{number}"{state} '
         f'aria-label="{escape(node.title)}" style="--hue:{hue(node.family)};--r:{radius:.1f}px">'
         f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}"/>'
         f'<text x="{x:.0f}" y="{edge:.0f}" dy="{shift}">{escape(shown)}</text></a>'
@@ -172,8 +176,10 @@ def _table(sources: Sources, graph: TopicGraph, address: str) -> str:
     tongue = sources.tongue(graph.language)
     words = strings(tongue)
     out, into = graph.degrees()
+    drawn = _drawn(graph)
     rows = "".join(
-        f'<tr><th scope="row"><a href="{escape(_href(node, address))}">'
+        f"<tr{'' if number in drawn else _row_id(node)}>"
+        f'<th scope="row"><a href="{escape(_href(node, address))}">'
         f"{escape(node.title)}</a></th>"
         f"<td>{escape(family_title(node.family, tongue))}</td>"
         f"<td>{out[number]}</td><td>{into[number]}</td></tr>"
@@ -186,6 +192,10 @@ def _table(sources: Sources, graph: TopicGraph, address: str) -> str:
         f'<div class="scroll" tabindex="0"><table class="sortable"><thead><tr>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
+
+
+def _row_id(node: Node) -> str:
+    return f' id="{escape(place_of(node.id))}"'
 
 
 def _plain(graph: TopicGraph, address: str, title: str) -> str:

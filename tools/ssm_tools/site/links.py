@@ -58,19 +58,41 @@ class LinkWriter:
         if isinstance(answer, Found) and link.target_start >= 0:
             url = self.url(answer.target, answer.fragment)
             return [(link.target_start, link.target_end, url)]
+        if isinstance(answer, Missing) and answer.target and link.target_start >= 0:
+            return [(link.target_start, link.target_end, self.url(answer.target, ""))]
+        if not isinstance(answer, External) and link.start < link.target_start < link.end:
+            return self._without_link(note, link)
         return []
+
+    def _without_link(self, note: Note, link: Link) -> list[Edit]:
+        """The text of a Markdown link that leads nowhere, as it stands, marked as a ghost."""
+        opening = note.text.index("[", link.start) + 1
+        close = note.text.rfind("](", opening, link.target_start + 1)
+        if close < 0:
+            return []
+        name = link.path.rpartition("/")[2] if close == opening else ""
+        if self.plain:
+            return [(link.start, opening, name), (close, link.end, "")]
+        mark = f'<span class="ghost" title="{escape(link.path)}">{escape(name)}'
+        return [(link.start, opening, mark), (close, link.end, "</span>")]
 
     def _wiki(self, note: Note, link: Link, answer: Found | Missing | Ambiguous | External) -> str:
         if not isinstance(answer, Found):
             text = link.text or link.path or "#".join(link.fragment)
+            if isinstance(answer, Missing) and answer.target:  # the note is there, the place not
+                return self._anchor(answer.target, "", _inline(text), ' class="wiki ghost"')
             if self.plain:
                 return text
             return f'<span class="ghost" title="{escape(link.path)}">{_inline(text)}</span>'
         text = _inline(link.text or self._title(note, link, answer))
-        url = self.url(answer.target, answer.fragment)
+        attributes = self._attributes(link, answer)
+        return self._anchor(answer.target, answer.fragment, text, attributes)
+
+    def _anchor(self, target: str, fragment: str, text: str, attributes: str) -> str:
+        url = self.url(target, fragment)
         if self.plain:
             return f"[{text}]({url})"
-        return f'<a href="{escape(url)}"{self._attributes(link, answer)}>{text}</a>'
+        return f'<a href="{escape(url)}"{attributes}>{text}</a>'
 
     def _attributes(self, link: Link, answer: Found) -> str:
         target = self.sources.vault.notes.get(answer.note) if answer.note else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssm_tools.site.context import site_name
 from ssm_tools.site.model import Page, Sources
-from ssm_tools.site.strings import strings
+from ssm_tools.site.strings import language_name, strings
 
 FEED = 30
 
@@ -98,7 +98,7 @@ def root_files(sources: Sources) -> dict[str, bytes]:
     if sources.languages == ("",):
         return {}
     links = [
-        (f"{language}/index.html", strings(language)["language"], language)
+        (f"{language}/index.html", language_name(language), language)
         for language in sources.languages
     ]
     return {"index.html": _choice(sources, links), "404.html": _lost(links)}
@@ -114,12 +114,13 @@ def _choice(sources: Sources, links: list[tuple[str, str, str]]) -> bytes:
         "if(i===w.length){location.replace((document.querySelector('a[hreflang=en]')"
         "||document.querySelector('a[hreflang]')).getAttribute('href'))}"
     )
+    project = sources.config.project
     rows = "".join(
-        f'<p lang="{language}"><a href="{href}" hreflang="{language}">'
-        f"{escape(site_name(sources, language))}</a></p>"
-        for href, _, language in links
+        f'<p lang="{escape(language)}"><a href="{escape(href)}" hreflang="{escape(language)}">'
+        f"{escape(site_name(sources, language) if project else name)}</a></p>"
+        for href, name, language in links
     )
-    return _bare("State space models", f"<main>{rows}</main><script>{script}</script>")
+    return _bare(escape(site_name(sources, "en")), f"<main>{rows}</main><script>{script}</script>")
 
 
 def _lost(links: list[tuple[str, str, str]]) -> bytes:

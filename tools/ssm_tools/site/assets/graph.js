@@ -310,7 +310,7 @@
     if (all !== undefined) fit();
   });
   redraw();
-  const asked = decodeURIComponent(location.hash.slice(1)), start = nodes.find(v => v.kind === "note" && (v.id === asked || v.id.endsWith(`/${asked}`)));
+  const asked = decodeURIComponent(location.hash.slice(1)), start = nodes.find(v => v.kind === "note" && v.id.replaceAll(" ", "-") === asked);
   if (asked && start) pick(start.n);
   box.dataset.ready = "";
 })();
