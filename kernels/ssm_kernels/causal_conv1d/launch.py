@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from ssm_kernels.backend import check_device
@@ -12,9 +11,11 @@ from ssm_kernels.causal_conv1d.kernel import (
     causal_conv1d_fwd_kernel,
     causal_conv1d_step_kernel,
     state_grad_kernel,
-    wide_conv1d_bwd_kernel,
-    wide_conv1d_kernel,
+    sum_parts_kernel,
 )
+from ssm_kernels.causal_conv1d.wide_kernel import wide_conv1d_bwd_kernel, wide_conv1d_kernel
+from ssm_kernels.operator import operator
+from ssm_kernels.tiling import ceil_div, power_of_2
 from ssm_ref.packing import sequence_bounds
 
 ROLLED_TAPS = 4
@@ -22,9 +23,10 @@ ROLLED_TAPS = 4
 BLOCK_T_FWD, BLOCK_T_BWD = 32, 64
 LANE_FWD, LANE_BWD = 4, 2
 WIDE_TILE = {"BLOCK_T": 32, "BLOCK_D": 64}
+SUM_TILE = {"BLOCK_R": 32, "BLOCK_D": 32}
 
 
-@torch.library.custom_op("ssm_kernels::causal_conv1d", mutates_args=())
+@operator("causal_conv1d")
 def conv(
     x: Tensor,
     weight: Tensor,
@@ -40,24 +42,30 @@ def conv(
     x, weight = _by_channel(x), weight.contiguous()
     (b, length, d), k = x.shape, weight.shape[1]
     y = torch.empty(b, length, d, dtype=x.dtype, device=x.device)
+    rolled = y.numel() > 0 and k <= ROLLED_TAPS
+    writes_last = rolled and cu_seqlens is None and length >= k - 1
+    if writes_last:
+        last = torch.empty(b, k - 1, d, dtype=x.dtype, device=x.device)
+    else:
+        last = _last_inputs(x, k, initial_state, cu_seqlens)
     place, sequence = _places(cu_seqlens, length)
     init = None if initial_state is None or k == 1 else initial_state.contiguous()
     flags = _flags(k, silu, bias, init, cu_seqlens)
     sizes = (x.stride(0), x.stride(1), length, d)
-    if y.numel() and k <= ROLLED_TAPS:
+    if rolled:
         block_d, warps = _channels(d, LANE_FWD)
         block_t = _tokens(length, BLOCK_T_FWD)
-        grid = (triton.cdiv(d, block_d), triton.cdiv(length, block_t), b)
+        grid = (ceil_div(d, block_d), ceil_div(length, block_t), b)
         causal_conv1d_fwd_kernel[grid](
-            x, weight, _row(bias), init, place, sequence, y, *sizes, **flags,
-            BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
+            x, weight, _row(bias), init, place, sequence, y, last, *sizes, **flags,
+            LAST=writes_last, BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
         )  # fmt: skip
     elif y.numel():
         wide_conv1d_kernel[_wide_grid(x)](
             x, weight, _row(bias), init, place, sequence, x, y, *sizes, **flags,
             BACKWARD=False, **WIDE_TILE,
         )  # fmt: skip
-    return y, _last_inputs(x, k, initial_state, cu_seqlens)
+    return y, last
 
 
 @conv.register_fake
@@ -73,7 +81,7 @@ def _(
     return x.new_empty(x.shape), x.new_empty(rows, weight.shape[1] - 1, x.shape[2])
 
 
-@torch.library.custom_op("ssm_kernels::causal_conv1d_backward", mutates_args=())
+@operator("causal_conv1d_backward")
 def conv_backward(
     dy: Tensor,
     dstate: Tensor | None,
@@ -93,29 +101,28 @@ def conv_backward(
     flags = _flags(k, silu, bias, init, cu_seqlens)
     sizes = (x.stride(0), x.stride(1), length, d)
     if not x.numel():
-        part = torch.zeros(1, ROLLED_TAPS + 1, d, device=x.device)
-        taps = torch.zeros(k, d, device=x.device)
+        part = torch.zeros(1, k + 1, d, device=x.device)
     elif k <= ROLLED_TAPS:
         block_d, warps = _channels(d, LANE_BWD)
         block_t = _tokens(length, BLOCK_T_BWD)
-        blocks = triton.cdiv(length, block_t)
-        part = torch.empty(b * blocks, ROLLED_TAPS + 1, d, device=x.device)
-        causal_conv1d_bwd_kernel[(triton.cdiv(d, block_d), blocks, b)](
+        blocks = ceil_div(length, block_t)
+        part = torch.empty(b * blocks, k + 1, d, device=x.device)
+        causal_conv1d_bwd_kernel[(ceil_div(d, block_d), blocks, b)](
             x, weight, _row(bias), init, place, sequence, dy, dx, part, *sizes, **flags,
             BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
         )  # fmt: skip
-        part = part.sum(dim=0)
-        taps = part[:k]
     else:
         part, dx = _wide_backward(dy, x, weight, _row(bias), init, place, sequence, flags)
-        taps = part[:k]
-    dw = taps.flip(0).t().to(weight.dtype).contiguous()
-    db = x.new_empty(0) if bias is None else part.reshape(-1, d)[-1].to(bias.dtype).clone()
+    dw = torch.empty(d, k, dtype=weight.dtype, device=x.device)
+    db = x.new_empty(0) if bias is None else torch.empty(d, dtype=bias.dtype, device=x.device)
+    sum_parts_kernel[(ceil_div(d, SUM_TILE["BLOCK_D"]), k + (bias is not None))](
+        part, dw, db, part.shape[0], d, K=k, **SUM_TILE
+    )
     dinit = x.new_empty(0) if initial_state is None else torch.zeros_like(initial_state)
     if init is not None and init.numel():
         block_d, warps = _channels(d, LANE_FWD)
         state_flags = {key: flags[key] for key in ("K", "SILU", "HAS_BIAS", "PACKED")}
-        state_grad_kernel[(triton.cdiv(d, block_d), init.shape[0])](
+        state_grad_kernel[(ceil_div(d, block_d), init.shape[0])](
             x, weight, _row(bias), init, cu_seqlens, dy, dinit, *sizes, **state_flags,
             BLOCK_D=block_d, num_warps=warps,
         )  # fmt: skip
@@ -152,7 +159,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _gradients(ctx: Any, dy: Tensor | None, dstate: Tensor | None) -> tuple[Tensor | None, ...]:
     x, weight, bias, initial_state, cu_seqlens = ctx.saved_tensors
     dy = torch.zeros_like(x) if dy is None else dy
-    dx, dw, db, dinit = torch.ops.ssm_kernels.causal_conv1d_backward(
+    dx, dw, db, dinit = conv_backward(
         dy, dstate, x, weight, bias, initial_state, cu_seqlens, ctx.silu
     )
     none = initial_state is None
@@ -162,7 +169,7 @@ def _gradients(ctx: Any, dy: Tensor | None, dstate: Tensor | None) -> tuple[Tens
 conv.register_autograd(_gradients, setup_context=_save)
 
 
-@torch.library.custom_op("ssm_kernels::causal_conv1d_step", mutates_args=())
+@operator("causal_conv1d_step")
 def conv_step(
     x: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None, silu: bool
 ) -> tuple[Tensor, Tensor]:
@@ -173,8 +180,8 @@ def conv_step(
     (b, d), k = x.shape, weight.shape[1]
     y, last = torch.empty(b, d, dtype=x.dtype, device=x.device), torch.empty_like(state)
     if b:
-        block_d = min(256, triton.next_power_of_2(d))
-        causal_conv1d_step_kernel[(triton.cdiv(d, block_d), b)](
+        block_d = min(256, power_of_2(d))
+        causal_conv1d_step_kernel[(ceil_div(d, block_d), b)](
             x, state, weight, _row(bias), y, last, x.stride(0), d,
             K=k, SILU=silu, HAS_BIAS=bias is not None, BLOCK_D=block_d, num_warps=2,
         )  # fmt: skip
@@ -198,7 +205,7 @@ def _wide_backward(
     sequence: Tensor | None,
     flags: dict[str, Any],
 ) -> tuple[Tensor, Tensor]:
-    """Summed gradients of taps and bias, and dx, for more than four taps: two passes."""
+    """Shares of the gradients of taps and bias, and dx, for more than four taps: two passes."""
     (b, length, d), k = x.shape, weight.shape[1]
     sizes = (x.stride(0), x.stride(1), length, d)
     g = torch.empty(b, length, d, device=x.device)
@@ -206,13 +213,13 @@ def _wide_backward(
         x, weight, bias, init, place, sequence, dy, g, *sizes, **flags, BACKWARD=True, **WIDE_TILE
     )
     dx = torch.empty(b, length, d, dtype=x.dtype, device=x.device)
-    blocks = triton.cdiv(length, WIDE_TILE["BLOCK_T"])
+    blocks = ceil_div(length, WIDE_TILE["BLOCK_T"])
     part = torch.empty(b * blocks, k + 1, d, device=x.device)
     wide_conv1d_bwd_kernel[_wide_grid(x)](
         x, weight, init, place, sequence, g, dx, part, *sizes,
         K=k, HAS_INIT=flags["HAS_INIT"], PACKED=flags["PACKED"], **WIDE_TILE,
     )  # fmt: skip
-    return part.sum(dim=0), dx
+    return part, dx
 
 
 def _by_channel(x: Tensor) -> Tensor:
@@ -226,18 +233,18 @@ def _row(bias: Tensor | None) -> Tensor | None:
 
 def _channels(d: int, lane: int) -> tuple[int, int]:
     """Channels and warps of one program, `lane` channels a lane where there are as many."""
-    block_d = min(128 * lane, max(32, triton.next_power_of_2(d)))
+    block_d = min(128 * lane, max(32, power_of_2(d)))
     return block_d, max(1, block_d // (32 * lane))
 
 
 def _tokens(length: int, most: int) -> int:
     """Rows of one program: a power of two from 4 to `most`."""
-    return min(most, max(4, triton.next_power_of_2(length)))
+    return min(most, max(4, power_of_2(length)))
 
 
 def _wide_grid(x: Tensor) -> tuple[int, int, int]:
     b, length, d = x.shape
-    return triton.cdiv(d, WIDE_TILE["BLOCK_D"]), triton.cdiv(length, WIDE_TILE["BLOCK_T"]), b
+    return ceil_div(d, WIDE_TILE["BLOCK_D"]), ceil_div(length, WIDE_TILE["BLOCK_T"]), b
 
 
 def _flags(

@@ -4,12 +4,11 @@
 backend. Two operators carry them: `ssm_kernels::causal_conv1d` and its backward, in `launch`.
 """
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ssm_kernels.backend import uses_triton
-from ssm_kernels.causal_conv1d import launch as _operators  # noqa: F401  registers them
+from ssm_kernels.causal_conv1d.launch import conv, conv_step
 from ssm_ref.selective import causal_conv1d as definition
 
 Activation = definition.Activation
@@ -45,9 +44,7 @@ def causal_conv1d(
     if initial_state is not None and initial_state.shape[0] != rows:
         raise ValueError(f"initial_state must have {rows} rows; got {initial_state.shape[0]}")
     state = None if initial_state is None else initial_state.to(x.dtype)
-    y, last = torch.ops.ssm_kernels.causal_conv1d(
-        x, weight, bias, state, cu_seqlens, activation == "silu"
-    )
+    y, last = conv(x, weight, bias, state, cu_seqlens, activation == "silu")
     return y, last
 
 
@@ -68,7 +65,5 @@ def causal_conv1d_step(
     definition.check_causal_conv1d(x[:, None], weight, bias, activation, state)
     if state.shape[0] != x.shape[0]:
         raise ValueError(f"state must have {x.shape[0]} rows like x; got {state.shape[0]}")
-    y, last = torch.ops.ssm_kernels.causal_conv1d_step(
-        x, state.to(x.dtype), weight, bias, activation == "silu"
-    )
+    y, last = conv_step(x, state.to(x.dtype), weight, bias, activation == "silu")
     return y, last

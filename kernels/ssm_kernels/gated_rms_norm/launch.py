@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from ssm_kernels.backend import check_device
@@ -11,13 +10,15 @@ from ssm_kernels.gated_rms_norm.kernel import (
     gated_rms_norm_bwd_kernel,
     gated_rms_norm_fwd_kernel,
 )
+from ssm_kernels.operator import operator
+from ssm_kernels.tiling import power_of_2
 
 # Programs that share the rows in backward: H100 with 132 multiprocessors, November 2026.
 PROGRAMS_BWD = 264
 MAX_WIDTH = 65536
 
 
-@torch.library.custom_op("ssm_kernels::gated_rms_norm", mutates_args=())
+@operator("gated_rms_norm")
 def norm(
     x: Tensor, weight: Tensor, z: Tensor | None, eps: float, groups: int, norm_before_gate: bool
 ) -> tuple[Tensor, Tensor]:
@@ -46,7 +47,7 @@ def _(
     return x.new_empty(x.shape), x.new_empty(rows, groups, dtype=torch.float32)
 
 
-@torch.library.custom_op("ssm_kernels::gated_rms_norm_backward", mutates_args=())
+@operator("gated_rms_norm_backward")
 def norm_backward(
     dy: Tensor,
     x: Tensor,
@@ -95,9 +96,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 def _gradients(ctx: Any, dy: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     x, weight, z, rstd = ctx.saved_tensors
-    dx, dw, dz = torch.ops.ssm_kernels.gated_rms_norm_backward(
-        dy, x, weight, z, rstd, ctx.norm_before_gate
-    )
+    dx, dw, dz = norm_backward(dy, x, weight, z, rstd, ctx.norm_before_gate)
     return dx, dw, None if z is None else dz, None, None, None
 
 
@@ -121,7 +120,7 @@ def _blocks(width: int) -> tuple[dict[str, int], int]:
     first = 1 << (width.bit_length() - 1)
     rest = width - first
     if first < 64:  # too little for one warp to split
-        first, rest = triton.next_power_of_2(width), 0
-    second = triton.next_power_of_2(rest) if rest else 0
+        first, rest = power_of_2(width), 0
+    second = power_of_2(rest) if rest else 0
     warps = min(16, max(1, first // 1024))
     return {"BLOCK_1": first, "BLOCK_2": second}, warps

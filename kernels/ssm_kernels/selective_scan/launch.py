@@ -8,6 +8,7 @@ import torch
 import triton
 from torch import Tensor
 
+from ssm_kernels.operator import operator
 from ssm_kernels.selective_scan.kernel import (
     adjoint_ends_kernel,
     carry_kernel,
@@ -139,7 +140,7 @@ def _carry(
     return out, last
 
 
-@torch.library.custom_op("ssm_kernels::selective_scan", mutates_args=())
+@operator("selective_scan")
 def scan(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
     D: Tensor | None, z: Tensor | None, dt_bias: Tensor | None,
@@ -196,7 +197,7 @@ def _(
     )
 
 
-@torch.library.custom_op("ssm_kernels::selective_scan_backward", mutates_args=())
+@operator("selective_scan_backward")
 def scan_backward(
     dy: Tensor, dh: Tensor | None, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
     D: Tensor | None, z: Tensor | None, dt_bias: Tensor | None,
@@ -280,9 +281,7 @@ def _gradients(ctx: Any, dy: Tensor | None, dh: Tensor | None, _: Tensor | None)
     *operands, cu_seqlens, states = ctx.saved_tensors
     if dy is None:
         dy = torch.zeros_like(operands[0])
-    out = torch.ops.ssm_kernels.selective_scan_backward(
-        dy, dh, *operands, cu_seqlens, states, ctx.softplus
-    )
+    out = scan_backward(dy, dh, *operands, cu_seqlens, states, ctx.softplus)
     given = [grad if t is not None else None for t, grad in zip(operands, out[:8], strict=True)]
     return (*given, out[8] if ctx.has_state else None, None, None, None)
 

@@ -52,7 +52,7 @@ def selective_scan(
         options.get("initial_state"),
     ]
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    y, last, _ = torch.ops.ssm_kernels.selective_scan(
+    y, last, _ = launch.scan(
         *tensors, options.get("cu_seqlens"), options.get("dt_softplus", False), save
     )
     return y, last

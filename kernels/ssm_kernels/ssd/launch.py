@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ssm_kernels.backend import check_device
+from ssm_kernels.operator import operator
 from ssm_kernels.ssd.kernel import (
     ssd_bwd_chunk_kernel,
     ssd_bwd_group_kernel,
@@ -77,7 +78,7 @@ def _call(
     )
 
 
-@torch.library.custom_op("ssm_kernels::ssd", mutates_args=())
+@operator("ssd")
 def forward(
     x: Tensor,
     dt: Tensor,
@@ -133,7 +134,7 @@ def _(
     return y, x.new_empty(rows, *x.shape[2:], B.shape[3], dtype=torch.float32)
 
 
-@torch.library.custom_op("ssm_kernels::ssd_backward", mutates_args=())
+@operator("ssd_backward")
 def backward(
     dy: Tensor,
     dstate: Tensor | None,
@@ -211,7 +212,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _gradients(ctx: Any, dy: Tensor | None, dstate: Tensor | None) -> tuple[Any, ...]:
     tensors = ctx.saved_tensors
     dy = torch.zeros_like(tensors[0]) if dy is None else dy
-    grads = torch.ops.ssm_kernels.ssd_backward(dy, dstate, *tensors, ctx.softplus, ctx.limits)
+    grads = backward(dy, dstate, *tensors, ctx.softplus, ctx.limits)
     kept = (None if t is None else d for t, d in zip(tensors, grads, strict=False))
     return (*kept, None, None, None, None)
 

@@ -7,13 +7,12 @@ its backward, in `launch`, carry it; `kernel` says how the work is cut.
 import math
 from typing import Unpack
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import silu
 
 from ssm_kernels.backend import uses_triton
-from ssm_kernels.ssd import launch as _operators  # noqa: F401  registers them
+from ssm_kernels.ssd import launch
 from ssm_kernels.ssd.plan import MAX_STATE
 from ssm_ref.selective import ssd as definition
 
@@ -45,7 +44,7 @@ def ssd(
     if B.shape[3] > MAX_STATE:
         raise ValueError(f"the triton backend takes n up to {MAX_STATE}; got {B.shape[3]}")
     z = options.get("z")
-    y, state = torch.ops.ssm_kernels.ssd(
+    y, state = launch.forward(
         x,
         dt,
         A,

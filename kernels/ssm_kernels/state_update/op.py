@@ -6,14 +6,16 @@ synchronises and can be captured in a CUDA graph.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
-import triton
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ssm_kernels.backend import check_device, uses_triton
+from ssm_kernels.operator import operator
 from ssm_kernels.state_update.kernel import state_update_kernel
+from ssm_kernels.tiling import ceil_div, power_of_2
 from ssm_ref.selective.selective_scan import selective_scan_step
 from ssm_ref.selective.ssd import ssd_step
 
@@ -48,18 +50,13 @@ def state_update(
     B, C = (t[:, None] if t.ndim == 2 else t for t in (B, C))
     _check(state, x, dt, A, B, C, D, z, dt_bias, dt_limit, state_indices)
     on_triton = uses_triton(backend, x)
-    call = _update if on_triton else _reference
+    call: Callable[..., Tensor] = update if on_triton else _reference
     return call(
         state, x, dt, A, B, C, D, z, dt_bias, dt_softplus, list(dt_limit), state_indices
     )  # fmt: skip
 
 
-def _update(*args: object) -> Tensor:
-    y: Tensor = torch.ops.ssm_kernels.state_update(*args)
-    return y
-
-
-@torch.library.custom_op("ssm_kernels::state_update", mutates_args=("state",))
+@operator("state_update", mutates_args=("state",))
 def update(
     state: Tensor,
     x: Tensor,
@@ -85,14 +82,14 @@ def update(
     wide_D = None
     if D is not None:
         wide_D = (D if D.ndim == x.ndim - 1 else D[:, None].expand(-1, p)).contiguous()
-    block_n = triton.next_power_of_2(n)
+    block_n = power_of_2(n)
     values = x.numel() * block_n
     tile = TILE_MANY if values // TILE_MANY >= MANY_PROGRAMS else TILE_FEW
-    block_p = min(triton.next_power_of_2(p), max(1, tile // block_n))
+    block_p = min(power_of_2(p), max(1, tile // block_n))
     rows = [_row(t) for t in (x, dt, B, C)]
     gate = None if z is None else _row(z)
     strides = [t.stride(0) for t in rows]
-    state_update_kernel[(heads * triton.cdiv(p, block_p), x.shape[0])](
+    state_update_kernel[(heads * ceil_div(p, block_p), x.shape[0])](
         state, rows[0], rows[1], A.contiguous(), rows[2], rows[3], wide_D, gate,
         None if dt_bias is None else dt_bias.contiguous(), state_indices, y,
         *strides, 0 if gate is None else gate.stride(0), limits[0], limits[1],
