@@ -272,6 +272,11 @@ def strings(language: str) -> Mapping[str, str]:
     return RU if language == "ru" else EN
 
 
+def language_name(language: str) -> str:
+    """Return what a language calls itself; its code where we do not know."""
+    return strings(language)["language"] if language in ("ru", "en") else language
+
+
 def family_title(family: str, language: str) -> str:
     """Return what a family is called, its own name where it has no other."""
     russian, english = FAMILIES.get(family, (family.replace("_", " "),) * 2)
