@@ -345,6 +345,18 @@ def test_layers_compute_in_bf16_under_autocast_and_keep_the_state_wide(name: str
     assert all(t.dtype in kinds for t in tensors(wide))
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_compile_without_graph_breaks(name: str) -> None:
+    torch.compiler.reset()
+    layer, u = LAYERS[name](), torch.randn(2, 5, D)
+    whole = torch.compile(layer, fullgraph=True, backend="eager")
+    torch.testing.assert_close(output(whole(u)), output(layer(u)))
+    if hasattr(layer, "allocate_state"):
+        step = torch.compile(layer.step, fullgraph=True, backend="eager")
+        got, want = (f(u[:, 0], layer.allocate_state(2)) for f in (step, layer.step))
+        torch.testing.assert_close(got, want)
+
+
 # --- models ---------------------------------------------------------------------------------
 
 
@@ -483,6 +495,20 @@ def test_layer_checkpointing_changes_no_gradient(name: str) -> None:
         model(ids).logsumexp(dim=-1).sum().backward()
         gradients.append([p.grad for p in model.parameters()])
     torch.testing.assert_close(gradients[1], gradients[0])
+
+
+ASSEMBLED = ("modular", "matrix states")  # of layers that are all compiled above
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ASSEMBLED])
+def test_models_compile_without_graph_breaks(name: str) -> None:
+    torch.compiler.reset()
+    model, ids = make(name), torch.randint(VOCAB, (2, 5))
+    whole = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(whole(ids), model(ids), rtol=1e-4, atol=1e-5)
+    step = torch.compile(model.step, fullgraph=True, backend="eager")
+    got, want = (f(ids[:, 0], model.allocate_state(2))[0] for f in (step, model.step))
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
 # --- what sees pictures and hears ----------------------------------------------------------------

@@ -122,12 +122,6 @@ def test_causal() -> None:
     torch.testing.assert_close(model(ids)[:, :4], model(changed)[:, :4])
 
 
-def test_compiles_without_graph_breaks() -> None:
-    model, ids = make(), torch.randint(19, (2, 5))
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(ids), model(ids))
-
-
 def test_refuses() -> None:
     with pytest.raises(ValueError, match="n_heads=5 must divide d_inner=16"):
         make(n_heads=5, n_kv_heads=5)

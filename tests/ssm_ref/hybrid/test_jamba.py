@@ -132,12 +132,6 @@ def test_layer_checkpointing_changes_no_gradient() -> None:
         torch.testing.assert_close(a.grad, b.grad, msg=name)
 
 
-def test_compiles_without_graph_breaks() -> None:
-    model, ids = small(), torch.randint(19, (2, 5))
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(ids), model(ids), rtol=1e-4, atol=1e-5)
-
-
 def test_refuses_periods() -> None:
     with pytest.raises(ValueError, match="0 <= attention_offset < attention_period; got 4 and 3"):
         small(attention_offset=4)

@@ -212,12 +212,6 @@ def test_layer_checkpointing_changes_no_gradient() -> None:
         torch.testing.assert_close(a.grad, b.grad)
 
 
-def test_compiles_without_graph_breaks() -> None:
-    model, ids = random_model(), torch.randint(19, (2, 5))
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(ids), model(ids))
-
-
 def test_length_one_batch_zero_and_wrong_states() -> None:
     mixer = TimeMix(8)
     assert mixer(torch.randn(2, 1, 8)).shape == (2, 1, 8)

@@ -80,9 +80,3 @@ def test_length_one_and_batch_zero(layer: GRU) -> None:
 def test_refuses_a_state_from_another_model(layer: GRU) -> None:
     with pytest.raises(ValueError, match=r"state must have shape \(2, 7\); got \(2, 6\)"):
         layer.prefill(torch.zeros(2, 3, 5, dtype=torch.float64), torch.zeros(2, 6))
-
-
-def test_compiles_without_graph_breaks() -> None:
-    layer, u = GRU(3, 4), torch.randn(2, 3, 3)
-    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(u), layer(u))

@@ -101,9 +101,3 @@ def test_length_one_and_batch_zero(layer: LSTM) -> None:
 def test_refuses_a_state_from_another_model(layer: LSTM, state: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         layer.prefill(torch.zeros(2, 3, 5, dtype=torch.float64), state)
-
-
-def test_compiles_without_graph_breaks() -> None:
-    layer, u = LSTM(3, 4), torch.randn(2, 3, 3)
-    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(u), layer(u))

