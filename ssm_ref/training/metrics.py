@@ -108,5 +108,6 @@ def plot(rows: Iterable[Row], path: Path, title: str) -> None:
         right = axes.twinx()
         right.plot(*zip(*accuracy, strict=True), color="C2", label="validation accuracy")
         right.set(ylabel="accuracy", ylim=(0, 1.02))
-    figure.legend(loc="outside lower center", ncols=3)
+    if axes.lines or accuracy:
+        figure.legend(loc="outside lower center", ncols=3)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
