@@ -195,7 +195,9 @@ class CodingDna:
         if self.flipped:
             inputs = reverse_complement(inputs)
         kept, late = (torch.nonzero(part).flatten() for part in (~is_held, is_held))
-        return LabelledSource(inputs, torch.tensor(labels), kept, late, {"n_classes": 2}, seed)
+        return LabelledSource(
+            self, inputs, torch.tensor(labels), kept, late, {"n_classes": 2}, seed
+        )
 
     def _balanced(self, coding: Tensor, seed: int) -> list[tuple[int, int]]:
         """Starts and classes of windows side by side, as many of either class."""

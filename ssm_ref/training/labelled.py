@@ -18,6 +18,7 @@ from ssm_ref.training.batch import Batch, generator
 class LabelledSource:
     """Inputs (n, …) and labels (n), the rows to train on and the rows held out."""
 
+    task: object  # what read them
     inputs: Tensor
     labels: Tensor
     kept: Tensor  # rows for training

@@ -87,7 +87,7 @@ class Recordings:
             "std": std,
         }
         held = torch.nonzero(late).flatten()
-        return LabelledSource(torch.stack(rows), labels, kept, held, sizes, seed)
+        return LabelledSource(self, torch.stack(rows), labels, kept, held, sizes, seed)
 
     def _placed(self, sound: Tensor, name: str, front: SpectrogramConfig) -> Tensor:
         """(1, samples) after its silence, cut to `seconds`, at least one frame long."""

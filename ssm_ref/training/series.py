@@ -82,25 +82,24 @@ class Forecast:
             )
         past = values[:cut]
         standard = (values - past.mean(dim=0)) / past.std(dim=0, unbiased=False)
-        return ForecastSource(standard.float(), cut, self.lookback, self.horizon, seed)
+        return ForecastSource(self, standard.float(), cut, seed)
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastSource:
     """Windows anywhere before the cut for training; all that forecast beyond it for validation."""
 
+    task: Forecast
     values: Tensor  # steps variates
     cut: int
-    lookback: int
-    horizon: int
     seed: int
 
     @property
     def sizes(self) -> dict[str, Any]:
         """What a forecaster reads and answers."""
         return {
-            "lookback": self.lookback,
-            "horizon": self.horizon,
+            "lookback": self.task.lookback,
+            "horizon": self.task.horizon,
             "variates": self.values.shape[1],
         }
 
@@ -111,23 +110,24 @@ class ForecastSource:
 
     def training(self, step: int, size: int) -> Batch:
         """Windows at random places, window and forecast both before the cut."""
-        places = self.cut - self.lookback - self.horizon + 1
+        places = self.cut - self.task.lookback - self.task.horizon + 1
         return self._windows(
             torch.randint(places, (size,), generator=generator(self.seed, 0, step))
         )
 
     def validation(self, count: int, size: int) -> Iterator[Batch]:
         """Every window whose whole forecast lies behind the cut, or as many spread evenly."""
-        first = max(0, self.cut - self.lookback)
-        starts = torch.arange(first, len(self.values) - self.lookback - self.horizon + 1)
+        first = self.cut - self.task.lookback
+        last = len(self.values) - self.task.lookback - self.task.horizon
+        starts = torch.arange(first, last + 1)
         spread = torch.linspace(0, len(starts) - 1, min(len(starts), count * size)).round().long()
         for part in starts[spread].split(size):
             yield self._windows(part)
 
     def _windows(self, starts: Tensor) -> Batch:
-        steps = starts[:, None] + torch.arange(self.lookback + self.horizon)
-        rows = self.values[steps]
-        return Batch(rows[:, : self.lookback], rows[:, self.lookback :])
+        lookback, horizon = self.task.lookback, self.task.horizon
+        rows = self.values[starts[:, None] + torch.arange(lookback + horizon)]
+        return Batch(rows[:, :lookback], rows[:, lookback:])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +159,7 @@ class ClassifiedSeries:
             row[: len(one)] = (one - mean) / deviation
         held = torch.arange(len(kept), len(series))
         sizes = {"channels": steps.shape[1], "n_classes": len(names)}
-        return LabelledSource(inputs, labels, kept, held, sizes, seed)
+        return LabelledSource(self, inputs, labels, kept, held, sizes, seed)
 
 
 def _aeon(where: str) -> Path:
