@@ -166,8 +166,8 @@ class Attention(nn.Module):
     def allocate_state(self, batch: int) -> KVCache:
         """A cache that has seen nothing."""
         cfg, weight = self.cfg, self.k_proj.weight
-        widths = (cfg.key_width, cfg.head_width)
-        return KVCache(*(weight.new_empty(batch, cfg.kv_heads, 0, w) for w in widths), 0)
+        k = weight.new_empty(batch, cfg.kv_heads, 0, cfg.key_width)
+        return KVCache(k, weight.new_empty(batch, cfg.kv_heads, 0, cfg.head_width), 0)
 
     def forward(self, u: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
         """Attention of every position to itself and its past."""

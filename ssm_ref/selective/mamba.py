@@ -15,23 +15,21 @@ Source: Gu and Dao, Mamba, arXiv 2312.00752, section 3.4; initialisation as in i
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import state_dtype
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
-from ssm_ref.packing import check_left_padding, run_apart
+from ssm_ref.selective.block import Operator as Operator
+from ssm_ref.selective.block import SelectiveBlock
 from ssm_ref.selective.causal_conv1d import causal_conv1d, causal_conv1d_step
 from ssm_ref.selective.selective_scan import selective_scan_chunked, selective_scan_step
 from ssm_ref.selective.step_size import draw_dt_bias
-
-Operator = Callable[..., tuple[Tensor, Tensor]]
 
 # Published sizes: (layers, width), all with a vocabulary of 50 277 padded to 50 280.
 PUBLISHED = {
@@ -88,12 +86,15 @@ class MambaState(NamedTuple):
     ssm: Float[Tensor, "b d n"]  # h of the scan, float32 or wider
 
 
-class Mamba(nn.Module):
+class Mamba(SelectiveBlock):
     """The Mamba block, Eqs. (1) to (7), with its operators as arguments.
 
     `scan`, `conv` and their one-token forms have the contracts of `selective_scan`,
     `causal_conv1d`, `selective_scan_step` and `causal_conv1d_step`.
     """
+
+    State = MambaState
+    cfg: MambaConfig
 
     def __init__(
         self,
@@ -140,48 +141,17 @@ class Mamba(nn.Module):
         )
         nn.init.ones_(self.D)
 
-    def forward(
-        self,
-        u: Float[Tensor, "b l m"],
-        *,
-        mask: Bool[Tensor, "b l"] | None = None,
-        cu_seqlens: Int[Tensor, " s1"] | None = None,
-    ) -> Float[Tensor, "b l m"]:
-        """The block from an empty past.
-
-        `mask` is False on padding, on any side: the outputs there are zero and the others those of
-        the row alone. `cu_seqlens` tells packed sequences apart. Raises `ValueError` for inputs
-        that do not fit.
-        """
-        expect_sequence("u", u, self.cfg.d_model, self.conv_weight)
-        if mask is not None:
-            return run_apart(self.forward, u, mask=mask, cu_seqlens=cu_seqlens)
-        return self._run(u, None, None, cu_seqlens)[0]
-
-    def prefill(
-        self,
-        u: Float[Tensor, "b l m"],
-        state: MambaState,
-        *,
-        mask: Bool[Tensor, "b l"] | None = None,
-    ) -> tuple[Float[Tensor, "b l o"], MambaState]:
-        """The block after the past in `state`, and the state after it.
-
-        `mask` is False on padding, which stands on the left, after an empty past, and writes
-        nothing.
-        """
-        expect_sequence("u", u, self.cfg.d_model, self.conv_weight)
-        self._check_state(state, u.shape[0])
-        if mask is not None:
-            check_left_padding(mask, u.shape[:2], state.ssm)
-        return self._run(u, state, mask, None)
+    @property
+    def state_shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shapes of `conv` and `ssm` of `MambaState` for one row."""
+        cfg = self.cfg
+        return (cfg.d_conv - 1, cfg.d_inner), (cfg.d_inner, cfg.d_state)
 
     def step(
         self, u: Float[Tensor, "b m"], state: MambaState
     ) -> tuple[Float[Tensor, "b m"], MambaState]:
         """The block for one more token, in time and memory that do not depend on the past."""
-        expect_token("u", u, self.cfg.d_model, self.conv_weight)
-        self._check_state(state, u.shape[0])
+        self._check_step(u, state)
         x, z = self.in_proj(u).chunk(2, dim=-1)  # (1) each b d
         x, conv_state = self.conv_step(
             x, state.conv, self.conv_weight, self.conv_bias, activation="silu"
@@ -191,13 +161,6 @@ class Mamba(nn.Module):
             state.ssm, x, dt, self.A, B, C, z=z, **self._scan_parameters()
         )  # (4), (6)
         return self.out_proj(y), MambaState(conv_state, ssm_state)  # (7)
-
-    def allocate_state(self, batch: int) -> MambaState:
-        """The state of an empty past: zeros."""
-        weight, cfg = self.in_proj.weight, self.cfg
-        conv = weight.new_zeros(batch, cfg.d_conv - 1, cfg.d_inner)
-        wide = state_dtype(weight)
-        return MambaState(conv, weight.new_zeros(batch, cfg.d_inner, cfg.d_state, dtype=wide))
 
     @property
     def A(self) -> Float[Tensor, "d n"]:
@@ -212,16 +175,7 @@ class Mamba(nn.Module):
         cu_seqlens: Tensor | None,
     ) -> tuple[Tensor, MambaState]:
         x, z = self.in_proj(u).chunk(2, dim=-1)  # (1) each b l d
-        x, conv_state = self.conv(
-            _keep(x, mask),
-            self.conv_weight,
-            self.conv_bias,
-            activation="silu",
-            initial_state=None if state is None else state.conv,
-            cu_seqlens=cu_seqlens,
-        )  # (2)
-        # Bias and SiLU of the convolution turn padding's zeros into values: mask them again.
-        x = _keep(x, mask)
+        x, conv_state = self._convolve(x, state, mask, cu_seqlens)  # (2)
         dt, B, C = self._select(x)
         y, ssm_state = self.scan(
             x,
@@ -248,17 +202,6 @@ class Mamba(nn.Module):
 
     def _scan_parameters(self) -> dict[str, Any]:
         return {"D": self.D, "dt_bias": self.dt_bias, "dt_softplus": True}
-
-    def _check_state(self, state: MambaState, batch: int) -> None:
-        if not isinstance(state, MambaState):
-            raise ValueError(f"state must be a MambaState; got {type(state).__name__}")
-        cfg = self.cfg
-        expect_shape("state.conv", state.conv, (batch, cfg.d_conv - 1, cfg.d_inner))
-        expect_shape("state.ssm", state.ssm, (batch, cfg.d_inner, cfg.d_state))
-
-
-def _keep(x: Tensor, mask: Tensor | None) -> Tensor:
-    return x if mask is None else x * mask[..., None].to(x.dtype)
 
 
 class MambaLanguageModel(LanguageModel):

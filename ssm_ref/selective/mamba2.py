@@ -22,18 +22,16 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import state_dtype
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
-from ssm_ref.packing import check_left_padding, run_apart
+from ssm_ref.selective.block import Operator, SelectiveBlock
 from ssm_ref.selective.causal_conv1d import causal_conv1d, causal_conv1d_step
 from ssm_ref.selective.gated_rms_norm import GatedRMSNorm, gated_rms_norm
 from ssm_ref.selective.ssd import ssd_chunked, ssd_step
 from ssm_ref.selective.step_size import draw_dt_bias
-
-Operator = Callable[..., tuple[Tensor, Tensor]]
 
 # Published sizes: (layers, width), all with a vocabulary of 50 277 padded to 50 288.
 PUBLISHED = {
@@ -101,12 +99,15 @@ class Mamba2State(NamedTuple):
     ssm: Float[Tensor, "b h p n"]  # H, float32 or wider
 
 
-class Mamba2(nn.Module):
+class Mamba2(SelectiveBlock):
     """The Mamba-2 block, Eqs. (1) to (6), with its operators as arguments.
 
     `scan`, `conv`, `norm` and the one-token forms have the contracts of `ssd`, `causal_conv1d`,
     `gated_rms_norm`, `ssd_step` and `causal_conv1d_step`.
     """
+
+    State = Mamba2State
+    cfg: Mamba2Config
 
     def __init__(
         self,
@@ -146,48 +147,17 @@ class Mamba2(nn.Module):
         self.A_log.copy_(torch.empty_like(self.A_log).uniform_(*cfg.A_range).log())
         nn.init.ones_(self.D)
 
-    def forward(
-        self,
-        u: Float[Tensor, "b l m"],
-        *,
-        mask: Bool[Tensor, "b l"] | None = None,
-        cu_seqlens: Int[Tensor, " s1"] | None = None,
-    ) -> Float[Tensor, "b l m"]:
-        """The block from an empty past.
-
-        `mask` is False on padding, on any side: the outputs there are zero and the others those of
-        the row alone. `cu_seqlens` tells packed sequences apart. Raises `ValueError` for inputs
-        that do not fit.
-        """
-        expect_sequence("u", u, self.cfg.d_model, self.conv_weight)
-        if mask is not None:
-            return run_apart(self.forward, u, mask=mask, cu_seqlens=cu_seqlens)
-        return self._run(u, None, None, cu_seqlens)[0]
-
-    def prefill(
-        self,
-        u: Float[Tensor, "b l m"],
-        state: Mamba2State,
-        *,
-        mask: Bool[Tensor, "b l"] | None = None,
-    ) -> tuple[Float[Tensor, "b l m"], Mamba2State]:
-        """The block after the past in `state`, and the state after it.
-
-        `mask` is False on padding, which stands on the left, after an empty past, and writes
-        nothing.
-        """
-        expect_sequence("u", u, self.cfg.d_model, self.conv_weight)
-        self._check_state(state, u.shape[0])
-        if mask is not None:
-            check_left_padding(mask, u.shape[:2], state.ssm)
-        return self._run(u, state, mask, None)
+    @property
+    def state_shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shapes of `conv` and `ssm` of `Mamba2State` for one row."""
+        cfg = self.cfg
+        return (cfg.d_conv - 1, cfg.d_xBC), (cfg.n_heads, cfg.d_head, cfg.d_state)
 
     def step(
         self, u: Float[Tensor, "b m"], state: Mamba2State
     ) -> tuple[Float[Tensor, "b m"], Mamba2State]:
         """The block for one more token, in time and memory that do not depend on the past."""
-        expect_token("u", u, self.cfg.d_model, self.conv_weight)
-        self._check_state(state, u.shape[0])
+        self._check_step(u, state)
         z, xBC, dt = self._project(u)
         xBC, conv_state = self.conv_step(
             xBC, state.conv, self.conv_weight, self.conv_bias, activation="silu"
@@ -198,16 +168,6 @@ class Mamba2(nn.Module):
         )  # (4), (5)
         out = self.out_proj(self.norm(y.flatten(-2), z))  # (6)
         return out, Mamba2State(conv_state, ssm_state)
-
-    def allocate_state(self, batch: int) -> Mamba2State:
-        """The state of an empty past: zeros."""
-        weight, cfg = self.in_proj.weight, self.cfg
-        return Mamba2State(
-            weight.new_zeros(batch, cfg.d_conv - 1, cfg.d_xBC),
-            weight.new_zeros(
-                batch, cfg.n_heads, cfg.d_head, cfg.d_state, dtype=state_dtype(weight)
-            ),
-        )
 
     @property
     def A(self) -> Float[Tensor, " h"]:
@@ -222,16 +182,8 @@ class Mamba2(nn.Module):
         cu_seqlens: Tensor | None,
     ) -> tuple[Tensor, Mamba2State]:
         z, xBC, dt = self._project(u)
-        xBC, conv_state = self.conv(
-            _keep(xBC, mask),
-            self.conv_weight,
-            self.conv_bias,
-            activation="silu",
-            initial_state=None if state is None else state.conv,
-            cu_seqlens=cu_seqlens,
-        )  # (2)
-        # Bias and SiLU of the convolution turn padding's zeros into values: mask them again.
-        x, B, C = self._heads(_keep(xBC, mask))
+        xBC, conv_state = self._convolve(xBC, state, mask, cu_seqlens)  # (2)
+        x, B, C = self._heads(xBC)
         y, ssm_state = self.scan(
             x,
             dt,
@@ -259,17 +211,6 @@ class Mamba2(nn.Module):
     def _scan_parameters(self) -> dict[str, Any]:
         options = {"dt_softplus": True, "dt_limit": self.cfg.dt_limit}  # (3)
         return {"D": self.D, "dt_bias": self.dt_bias, **options}
-
-    def _check_state(self, state: Mamba2State, batch: int) -> None:
-        if not isinstance(state, Mamba2State):
-            raise ValueError(f"state must be a Mamba2State; got {type(state).__name__}")
-        cfg = self.cfg
-        expect_shape("state.conv", state.conv, (batch, cfg.d_conv - 1, cfg.d_xBC))
-        expect_shape("state.ssm", state.ssm, (batch, cfg.n_heads, cfg.d_head, cfg.d_state))
-
-
-def _keep(x: Tensor, mask: Tensor | None) -> Tensor:
-    return x if mask is None else x * mask[..., None].to(x.dtype)
 
 
 class Mamba2LanguageModel(LanguageModel):
