@@ -14,7 +14,7 @@ fig, ax = plt.subplots(figsize=(6.5, 3))
 ax.plot(want, label="causal convolution")
 ax.plot(cyclic_convolution(u, K, 2 * l)[0, :l, 0], "--", label="FFT of length 2L")
 ax.plot(cyclic_convolution(u, K, l)[0, :, 0], ":", label="FFT of length L: the end wraps round")
-ax.set(xlabel="k", ylabel="y")
+ax.set(xlabel="k", ylabel="y", title="Without padding the end comes in at the start")
 ax.legend()
 fig.tight_layout()
 

@@ -25,6 +25,7 @@ axes[1].plot(1 - theta * r, recent, label="LegT, 32 numbers, window 0.3")
 for ax in axes:
     ax.set(ylabel="f(t)")
     ax.legend(loc="lower left")
+axes[0].set_title("A signal and what is left of it in the state")
 axes[1].set_xlabel("t")
 fig.tight_layout()
 

@@ -42,7 +42,7 @@ ax.plot(mean, label="filtered, ± 2 deviations")
 ax.plot(smoothed.mean[0, :, 0], "--", label="smoothed")
 ax.plot(truth, color="tab:gray", label="true place")
 ax.plot(y, ".", ms=4, color="tab:gray", alpha=0.6, label="measured")
-ax.set(xlabel="k")
+ax.set(xlabel="k", title="Noisy measurements, filtered and smoothed")
 ax.legend()
 fig.tight_layout()
 

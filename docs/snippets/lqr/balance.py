@@ -21,7 +21,7 @@ for price in (0.01, 1.0, 100.0):
         x = (A - B @ K) @ x
     ax.plot(torch.stack(angles), label=f"price of effort {price}: |λ| = {radius:.2f}")
     assert radius < 1
-ax.set(xlabel="k", ylabel="angle")
+ax.set(xlabel="k", ylabel="angle", title="Cheap effort rights the pole faster")
 ax.legend()
 fig.tight_layout()
 print("without feedback |λ| =", round(torch.linalg.eigvals(A).abs().max().item(), 2))

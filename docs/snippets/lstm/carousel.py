@@ -19,6 +19,7 @@ for forget in (0.0, 1.0, 3.0, 6.0):  # what goes into the sigmoid of the forget 
     gate = torch.tensor(forget).sigmoid().item()
     ax.plot(trace, label=f"bias {forget:g}: f = {gate:.3f}")
 ax.set(xlabel="steps since the writing", ylabel="what the cell holds")
+ax.set_title("One number, written once")
 ax.legend(title="forget gate")
 fig.tight_layout()
 print("after 200 steps:", {bias: round(value, 3) for bias, value in kept.items()})

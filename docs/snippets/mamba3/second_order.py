@@ -27,7 +27,7 @@ for rule in rules:
         errors[rule].append((x[:, 0] - exact(t)).abs().max().item())
     ax.loglog([8 / c for c in counts], errors[rule], marker="o", label=str(rule))
     print(f"{rule:26} half the step divides the error by {errors[rule][-2] / errors[rule][-1]:.2f}")
-ax.set(xlabel="Δ", ylabel="largest error")
+ax.set(xlabel="Δ", ylabel="largest error", title="First order and second")
 ax.legend()
 fig.tight_layout()
 

@@ -22,6 +22,7 @@ for scale in (0.5, 0.9, 1.5):
     ax.semilogy([scale**k for k in range(steps + 1)], ":", color=line.get_color())
     print(f"U = {scale} · Q: gradient through {steps} steps has norm {norms[-1]:.1e}")
 ax.set(xlabel="steps back", ylabel="norm of the gradient", ylim=(1e-16, 1e3))
+ax.set_title("A gradient on its way back")
 ax.legend(title="dotted: scale to the power k")
 fig.tight_layout()
 

@@ -17,6 +17,7 @@ with torch.no_grad():
             ax.plot(K / K.abs().max(), lw=1, label=f"Δ = {dt}")
         ax.set(ylabel=f"K, {name}")
 axes[0].legend(ncols=3)
+axes[0].set_title("Kernels at the start, with the low rank and without")
 axes[1].set_xlabel("tap")
 fig.tight_layout()
 

@@ -20,6 +20,7 @@ figure, axes = plt.subplots(figsize=(5.2, 2.6), layout="constrained")
 for dt, label in ((fixed, "Δ = 0.05 for all"), (chosen, "Δ chosen by the token")):
     h, _ = selective_scan(x, dt, A, B, B)  # C = 1: the output is the state
     axes.plot(h[0, :, 0], label=label)
+axes.set_title("A constant step forgets, a chosen one keeps")
 axes.set_xlabel("token")
 axes.set_ylabel("state")
 axes.legend()

@@ -16,6 +16,7 @@ drawn = axes.imshow(L)
 for edge in range(c, l, c):
     axes.axvline(edge - 0.5, color="white", lw=0.6)
     axes.axhline(edge - 0.5, color="white", lw=0.6)
+axes.set_title("Who hears whom")
 axes.set_xlabel("written at")
 axes.set_ylabel("read at")
 figure.colorbar(drawn, label="what is left")

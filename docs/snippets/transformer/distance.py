@@ -13,6 +13,7 @@ for base in (10_000, 500_000):
     ax.plot(range(0, 4096, 8), score[::8], label=f"base {base:,}", lw=1)
     print(f"base {base:,}: a key 1,000 places back scores {score[1000]:.2f} of one here")
 ax.set(xlabel="distance from key to query", ylabel="score of equal vectors")
+ax.set_title("Rotary positions prefer what is near")
 ax.legend()
 fig.tight_layout()
 
