@@ -19,6 +19,7 @@ from ssm_ref.selective.mamba2 import Mamba2
 from ssm_ref.selective.selective_scan import selective_scan_step
 from ssm_ref.selective.ssd import ssd_step
 from ssm_ref.vision.bidirectional_mamba import BidirectionalMamba
+from ssm_ref.vision.ss2d import SS2D
 
 Operator = Callable[..., Any]
 Swaps = dict[str, Operator]
@@ -27,11 +28,11 @@ Swaps = dict[str, Operator]
 def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
     """`model` itself, with the operators of its blocks swapped for those of this package.
 
-    Mamba and Mamba-2 blocks get scan, convolution and one-token steps, bidirectional Mamba its
-    scan, and gated RMS norms theirs, wherever they stand in the model. `backend` is handed to every
-    operator. Parameters, names and results stay as they were, to rounding; a step that records
-    gradients remains the definition's, since the one-token operators have none. Raises `ValueError`
-    for an unknown backend or a model without such a block.
+    Mamba and Mamba-2 blocks get scan, convolution and one-token steps, bidirectional Mamba and SS2D
+    their scan, and gated RMS norms theirs, wherever they stand in the model. `backend` is handed to
+    every operator. Parameters, names and results stay as they were, to rounding; a step that
+    records gradients remains the definition's, since the one-token operators have none. Raises
+    `ValueError` for an unknown backend or a model without such a block.
     """
     if backend not in ("auto", "triton", "reference"):
         raise ValueError(f"backend must be 'auto', 'triton' or 'reference'; got {backend!r}")
@@ -47,6 +48,7 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
         },
         Mamba2: {"scan": ssd, "scan_step": _unless_recording(_updated, ssd_step), **convolutions},
         BidirectionalMamba: {"scan": selective_scan},
+        SS2D: {"scan": selective_scan},
         GatedRMSNorm: {"norm": gated_rms_norm},
     }
     swapped = False

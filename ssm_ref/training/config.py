@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ssm_ref.training import beyond_language, vision
 from ssm_ref.training.batch import Source
 from ssm_ref.training.files import Digits, Text
 from ssm_ref.training.optimizer import Optimizer
@@ -37,6 +38,8 @@ TASKS: Mapping[str, type[Any]] = {
 FILES: Mapping[str, type[Any]] = {
     "text": Text,
     "digits": Digits,
+    **vision.DATA,
+    **beyond_language.DATA,
 }
 TABLES = ("model", "data", "optimizer", "evaluate", "variants")
 

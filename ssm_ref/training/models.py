@@ -34,6 +34,7 @@ from ssm_ref.selective.signed_scan import signed_selective_scan, signed_selectiv
 from ssm_ref.structured.s4 import S4, S4Config
 from ssm_ref.structured.s4d import S4D, S4DConfig
 from ssm_ref.structured.s5 import S5, S5Config
+from ssm_ref.training import beyond_language, vision
 from ssm_ref.training.ranks import Ranks
 from ssm_ref.training.reading import close_to, convert, read_together
 from ssm_ref.training.sequence_split import mamba2_operators, mamba_operators
@@ -130,6 +131,8 @@ MODELS: Mapping[str, Kind] = {
     "qwen3_next": Kind((Qwen3NextConfig,), Qwen3Next),
     "kimi_linear": Kind((KimiLinearConfig,), KimiLinear),
     "vision_mamba": Kind((VisionMambaConfig,), VisionMamba),
+    **{name: Kind(cfgs, make) for name, (cfgs, make) in vision.MODELS.items()},
+    **{name: Kind((cfg,), make) for name, (cfg, make) in beyond_language.MODELS.items()},
 }
 
 

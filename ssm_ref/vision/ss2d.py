@@ -7,8 +7,12 @@
 
 u and v are (b, h, w, m), x is (b, h, w, d), x_k and y_k are (b, h·w, d). Whatever the sizes are,
 every output sees every input, its own row and column most closely. There is no gate: the block
-around it has an MLP instead. Source: Liu et al., VMamba, arXiv:2401.10166, and the second version
-of its published code.
+around it has an MLP instead. The first version of the published code had one, and no MLP:
+
+    [x, z] = W_in u,   v = W_out (norm(Σ_k order_k⁻¹(y_k)) ⊙ SiLU(z))                        (8)
+
+with a bias in the convolution; U-Nets made of VMamba's blocks have kept that form. Source: Liu et
+al., VMamba, arXiv:2401.10166, and both versions of its published code.
 """
 
 import math
@@ -60,13 +64,14 @@ def check_map(u: Tensor, d: int, like: Tensor) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SS2DConfig:
-    """Sizes of SS2D; the defaults are those of VMamba-T."""
+    """Sizes of SS2D; the defaults are those of VMamba-T, `gated` is the first version, Eq. (8)."""
 
     d_model: int
     d_state: int = 1
     d_conv: int = 3
     expand: int = 1
     norm_eps: float = 1e-5
+    gated: bool = False
 
     def __post_init__(self) -> None:
         for name in ("d_model", "d_state", "d_conv", "expand"):
@@ -93,8 +98,9 @@ class SS2D(nn.Module):
         super().__init__()
         self.cfg, self.scan = cfg, scan
         d, n, r = cfg.d_inner, cfg.d_state, cfg.dt_rank
-        self.in_proj = nn.Linear(cfg.d_model, d, bias=False)
-        self.conv = nn.Conv2d(d, d, cfg.d_conv, padding=cfg.d_conv // 2, groups=d, bias=False)
+        self.in_proj = nn.Linear(cfg.d_model, 2 * d if cfg.gated else d, bias=False)
+        half = cfg.d_conv // 2
+        self.conv = nn.Conv2d(d, d, cfg.d_conv, padding=half, groups=d, bias=cfg.gated)
         self.x_proj = nn.Parameter(torch.empty(ORDERS, r + 2 * n, d))
         self.dt_proj = nn.Parameter(torch.empty(ORDERS, d, r))
         self.dt_bias = nn.Parameter(torch.empty(ORDERS, d))
@@ -119,10 +125,14 @@ class SS2D(nn.Module):
         Raises `ValueError` if u is not (b, h, w, d_model) with at least one place.
         """
         check_map(u, self.cfg.d_model, self.in_proj.weight)
-        x = self.in_proj(u).permute(0, 3, 1, 2)
-        x = functional.silu(self.conv(x)).permute(0, 2, 3, 1)  # (1)
+        x = self.in_proj(u)
+        x, z = x.chunk(2, dim=-1) if self.cfg.gated else (x, None)
+        x = functional.silu(self.conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)  # (1)
         y = cross_merge(self._scan(cross_scan(x)), *u.shape[1:3])
-        out: Tensor = self.out_proj(self.norm(y.to(x.dtype)))  # (4)
+        y = self.norm(y.to(x.dtype))
+        if z is not None:
+            y = y * functional.silu(z)  # (8)
+        out: Tensor = self.out_proj(y)  # (4)
         return out
 
     def _scan(self, x: Float[Tensor, "b l k d"]) -> Float[Tensor, "b l k d"]:

@@ -153,8 +153,8 @@ class VMamba(nn.Module):
                 f"image must have shape (batch, {channels}, height, width); "
                 f"got {tuple(image.shape)}"
             )
-        expect_numbers("image", image, self.head.weight)
         first, second = self.stem
+        expect_numbers("image", image, next(self.stem.parameters()))
         x = second(functional.gelu(first(image.permute(0, 2, 3, 1))))
         maps = []
         for i, stage in enumerate(self.stages):

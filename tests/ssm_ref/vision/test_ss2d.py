@@ -114,3 +114,20 @@ def test_refuses_sizes() -> None:
         SS2DConfig(d_model=4, d_state=0)
     with pytest.raises(ValueError, match=r"\(batch, 6, 4, d\) for a map of 2 × 3"):
         cross_merge(torch.zeros(1, 5, 4, 3), 2, 3)
+
+
+def test_the_first_version_has_a_gate() -> None:
+    torch.manual_seed(0)
+    gated = SS2D(SS2DConfig(d_model=4, d_state=2, gated=True)).double()
+    plain = SS2D(SS2DConfig(d_model=4, d_state=2)).double()
+    weights = gated.state_dict()
+    weights["in_proj.weight"] = gated.in_proj.weight[:4]
+    assert gated.conv.bias is not None
+    with torch.no_grad():
+        gated.conv.bias.zero_()
+    del weights["conv.bias"]
+    plain.load_state_dict(weights)
+    plain.out_proj, gated.out_proj = torch.nn.Identity(), torch.nn.Identity()  # type: ignore[assignment]
+    u = torch.randn(2, 3, 5, 4, dtype=F64)
+    z = u @ gated.in_proj.weight[4:].T
+    torch.testing.assert_close(gated(u), plain(u) * F.silu(z))
