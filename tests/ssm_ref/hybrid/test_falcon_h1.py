@@ -9,7 +9,7 @@ from transformers import FalconH1Config as TheirConfig
 from transformers import FalconH1ForCausalLM
 
 from ssm_ref.attention.transformer import AttentionConfig
-from ssm_ref.checkpoint import from_pretrained, save_pretrained
+from ssm_ref.checkpoint import from_pretrained
 from ssm_ref.hybrid.falcon_h1 import (
     FalconH1,
     FalconH1Config,
@@ -66,13 +66,8 @@ def pair(request: Any, tmp_path: Path) -> tuple[Any, FalconH1]:
     return theirs, ours
 
 
-def test_transformers_logits_and_gradients(pair: tuple[Any, FalconH1]) -> None:
+def test_transformers_logits_and_gradients(pair: tuple[Any, FalconH1], against: Any) -> None:
     theirs, ours = pair
-    ids = torch.randint(31, (2, 9))
-    want, got = theirs(ids).logits, ours(ids)
-    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
-    want.sin().sum().backward()
-    got.sin().sum().backward()
     pairs = {
         "embedding.weight": "model.embed_tokens.weight",
         "layers.0.branch.mamba.in_proj.weight": "model.layers.0.mamba.in_proj.weight",
@@ -80,28 +75,16 @@ def test_transformers_logits_and_gradients(pair: tuple[Any, FalconH1]) -> None:
         "layers.3.branch.gate_proj.weight": "model.layers.1.feed_forward.gate_proj.weight",
         "layers.3.norm.weight": "model.layers.1.pre_ff_layernorm.weight",
     }
-    for mine, their in pairs.items():
-        torch.testing.assert_close(
-            ours.get_parameter(mine).grad, theirs.get_parameter(their).grad, rtol=1e-3, atol=1e-3
-        )
+    against.gradients(theirs, ours, torch.randint(31, (2, 9)), pairs)
 
 
-@torch.no_grad()
 def test_transformers_cached_decoding_and_reading_back(
-    pair: tuple[Any, FalconH1], tmp_path: Path
+    pair: tuple[Any, FalconH1], tmp_path: Path, against: Any
 ) -> None:
     theirs, ours = pair
     ids = torch.randint(31, (2, 9))
-    _, state = ours.prefill(ids[:, :4], ours.allocate_state(2))
-    cache = theirs(ids[:, :4], use_cache=True).past_key_values
-    for t in range(4, 9):
-        logits, state = ours.step(ids[:, t], state)
-        out = theirs(ids[:, t : t + 1], past_key_values=cache, use_cache=True)
-        cache = out.past_key_values
-        torch.testing.assert_close(logits, out.logits[:, 0], rtol=1e-3, atol=1e-4)
-    save_pretrained(ours, tmp_path / "saved")
-    again = FalconH1ForCausalLM.from_pretrained(tmp_path / "saved")
-    torch.testing.assert_close(again(ids).logits, ours(ids), rtol=1e-3, atol=1e-4)
+    against.decoding(theirs, ours, ids)
+    against.reading_back(FalconH1ForCausalLM, ours, ids, tmp_path / "saved")
 
 
 def small(**factors: Any) -> FalconH1:

@@ -40,13 +40,8 @@ def pair(tmp_path: Path) -> tuple[Any, Jamba]:
     return theirs, ours
 
 
-def test_transformers_logits_and_gradients(pair: tuple[Any, Jamba]) -> None:
+def test_transformers_logits_and_gradients(pair: tuple[Any, Jamba], against: Any) -> None:
     theirs, ours = pair
-    ids = torch.randint(31, (2, 9))
-    want, got = theirs(ids).logits, ours(ids)
-    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
-    want.sin().sum().backward()
-    got.sin().sum().backward()
     pairs = {
         "embedding.weight": "model.embed_tokens.weight",
         "layers.0.branch.A_log": "model.layers.0.mamba.A_log",
@@ -55,23 +50,16 @@ def test_transformers_logits_and_gradients(pair: tuple[Any, Jamba]) -> None:
         "layers.3.branch.router.weight": "model.layers.1.feed_forward.router.weight",
         "layers.3.branch.down_proj": "model.layers.1.feed_forward.experts.down_proj",
     }
-    for mine, their in pairs.items():
-        torch.testing.assert_close(
-            ours.get_parameter(mine).grad, theirs.get_parameter(their).grad, rtol=1e-3, atol=1e-3
-        )
+    against.gradients(theirs, ours, torch.randint(31, (2, 9)), pairs)
 
 
-@torch.no_grad()
-def test_transformers_cached_decoding(pair: tuple[Any, Jamba]) -> None:
+def test_transformers_cached_decoding_and_reading_back(
+    pair: tuple[Any, Jamba], tmp_path: Path, against: Any
+) -> None:
     theirs, ours = pair
     ids = torch.randint(31, (2, 9))
-    _, state = ours.prefill(ids[:, :4], ours.allocate_state(2))
-    cache = theirs(ids[:, :4], use_cache=True).past_key_values
-    for t in range(4, 9):
-        logits, state = ours.step(ids[:, t], state)
-        out = theirs(ids[:, t : t + 1], past_key_values=cache, use_cache=True)
-        cache = out.past_key_values
-        torch.testing.assert_close(logits, out.logits[:, 0], rtol=1e-3, atol=1e-4)
+    against.decoding(theirs, ours, ids)
+    against.reading_back(JambaForCausalLM, ours, ids, tmp_path / "saved")
 
 
 def small(**options: Any) -> Jamba:

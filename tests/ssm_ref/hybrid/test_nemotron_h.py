@@ -49,14 +49,9 @@ def pair(tmp_path: Path) -> tuple[Any, NemotronH]:
     return theirs, ours
 
 
-def test_transformers_logits_and_gradients(pair: tuple[Any, NemotronH]) -> None:
+def test_transformers_logits_and_gradients(pair: tuple[Any, NemotronH], against: Any) -> None:
     theirs, ours = pair
     assert ours.nemotron_cfg.pattern == "M-*M-"
-    ids = torch.randint(31, (2, 9))
-    want, got = theirs(ids).logits, ours(ids)
-    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
-    want.sin().sum().backward()
-    got.sin().sum().backward()
     pairs = {
         "embedding.weight": "model.embeddings.weight",
         "layers.0.branch.A_log": "model.layers.0.mixer.A_log",
@@ -64,32 +59,16 @@ def test_transformers_logits_and_gradients(pair: tuple[Any, NemotronH]) -> None:
         "layers.2.branch.k_proj.weight": "model.layers.2.mixer.k_proj.weight",
         "layers.3.branch.norm.weight": "model.layers.3.mixer.norm.weight",
     }
-    for mine, their in pairs.items():
-        torch.testing.assert_close(
-            ours.get_parameter(mine).grad, theirs.get_parameter(their).grad, rtol=1e-3, atol=1e-3
-        )
+    against.gradients(theirs, ours, torch.randint(31, (2, 9)), pairs)
 
 
-@torch.no_grad()
-def test_transformers_cached_decoding(pair: tuple[Any, NemotronH]) -> None:
+def test_transformers_cached_decoding_and_reading_back(
+    pair: tuple[Any, NemotronH], tmp_path: Path, against: Any
+) -> None:
     theirs, ours = pair
     ids = torch.randint(31, (2, 9))
-    _, state = ours.prefill(ids[:, :4], ours.allocate_state(2))
-    cache = theirs(ids[:, :4], use_cache=True).past_key_values
-    for t in range(4, 9):
-        logits, state = ours.step(ids[:, t], state)
-        out = theirs(ids[:, t : t + 1], past_key_values=cache, use_cache=True)
-        cache = out.past_key_values
-        torch.testing.assert_close(logits, out.logits[:, 0], rtol=1e-3, atol=1e-4)
-
-
-@torch.no_grad()
-def test_saved_is_what_transformers_reads(pair: tuple[Any, NemotronH], tmp_path: Path) -> None:
-    _, ours = pair
-    save_pretrained(ours, tmp_path / "saved")
-    again = NemotronHForCausalLM.from_pretrained(tmp_path / "saved")
-    ids = torch.randint(31, (1, 6))
-    torch.testing.assert_close(again(ids).logits, ours(ids), rtol=1e-3, atol=1e-4)
+    against.decoding(theirs, ours, ids)
+    against.reading_back(NemotronHForCausalLM, ours, ids, tmp_path / "saved")
 
 
 def test_old_pattern_string_is_read_and_experts_are_refused(tmp_path: Path) -> None:
