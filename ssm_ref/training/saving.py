@@ -112,9 +112,9 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-    except OSError:  # a full disk: what was written so far is of no use to anybody
+    except OSError as error:  # a full disk: what was written so far is of no use to anybody
         aside.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     if os.name == "posix":
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
