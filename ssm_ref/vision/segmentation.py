@@ -36,12 +36,14 @@ class VMUNetConfig:
     """Sizes of the model; the defaults are the published ones.
 
     Args:
-        encoder, decoder: blocks of each stage on the way down and on the way up.
+        encoder: blocks of each stage on the way down.
+        decoder: blocks of each stage on the way up.
         d_model: width of the first stage; each next one has twice the width of the one before.
         patch: pixels of a side of the squares that the first convolution reads.
         channels: colours of a pixel.
         n_classes: width of the logits.
-        d_state, expand: numbers of state a channel of SS2D, and its channels over the width.
+        d_state: numbers of state a channel of SS2D.
+        expand: channels of SS2D over the width.
         drop_path: chance of skipping a block in training at the bottom; rises linearly from 0 at
             the first block and falls to 0 at the last.
     """
