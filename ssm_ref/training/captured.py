@@ -56,5 +56,7 @@ class CapturedStep:
         self.given = tuple(t.clone() for t in operands)
         self.graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
-        with torch.cuda.graph(self.graph, stream=self.stream):  # records, computes nothing
+        # "thread_local": threads that draw batches ahead may pin their memory meanwhile.
+        mode = "thread_local"
+        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode=mode):
             self.result = self.step(*self.given)
