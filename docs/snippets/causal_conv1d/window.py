@@ -3,9 +3,6 @@ import matplotlib.pyplot as plt
 import torch
 
 from ssm_ref.selective.causal_conv1d import causal_conv1d
-from ssm_ref.structured.s4d import S4D, S4DConfig
-
-torch.manual_seed(0)
 
 # %% shown
 l = 24
@@ -16,23 +13,15 @@ def short(x):
     return causal_conv1d(x.view(1, l, 1), weight)[0].flatten()
 
 
-long = S4D(S4DConfig(d_model=1, init="real", dt_min=0.02, dt_max=0.02)).kernel(l)[0].detach()
-gap = torch.arange(l)[:, None] - torch.arange(l)
-pictures = {
-    "short convolution: four taps": torch.autograd.functional.jacobian(short, torch.zeros(l)),
-    "a state space: all of the past": torch.where(gap >= 0, long[gap.clamp(min=0)], 0.0),
-}
+band = torch.autograd.functional.jacobian(short, torch.zeros(l))  # outputs by inputs
+age = (torch.arange(l)[:, None] - torch.arange(l)).float()
+decay = torch.where(age >= 0, 0.9**age, 0.0)  # a state that keeps 0.9 a step
 fig, axes = plt.subplots(1, 2, figsize=(6.6, 3.2))
-for ax, (name, matrix) in zip(axes, pictures.items(), strict=True):
-    ax.imshow(
-        torch.where(matrix == 0, torch.nan, matrix.abs() / matrix.abs().max()),
-        cmap="Blues",
-        vmin=-0.4,
-        vmax=1,
-    )
+names = ("short convolution: four taps", "a decaying state: all of the past")
+for ax, matrix, name in zip(axes, (band, decay), names, strict=True):
+    ax.imshow(torch.where(matrix == 0, torch.nan, matrix), cmap="Blues", vmin=-0.4, vmax=1)
     ax.set(xlabel="input", ylabel="output", title=name)
 fig.tight_layout()
 
 # %% check
-band = next(iter(pictures.values()))
-assert ((band != 0) == ((gap >= 0) & (gap < 4))).all()
+assert ((band != 0) == ((age >= 0) & (age < 4))).all()

@@ -35,7 +35,7 @@ for ax, (name, build) in zip(axes, algorithms, strict=True):
         ax.plot([start, end], [row, row + 1], color="tab:blue", lw=0.9)
         ax.plot(end, row + 1, "o", color="tab:blue", ms=3)
     ax.plot(range(l), [0] * l, "o", color="tab:gray", ms=3)
-    ax.set(title=f"{name}: {rows} rounds, {len(edges)} joins", xlabel="t")
+    ax.set(title=f"{name}: {rows} rounds, {len(edges)} joins", xlabel="t", xticks=range(0, l, 3))
 axes[0].set_ylabel("round")
 axes[0].invert_yaxis()
 fig.tight_layout()
