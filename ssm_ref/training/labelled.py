@@ -4,7 +4,7 @@ A batch is the part of an endless row of shuffled epochs that belongs to its ste
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class LabelledSource:
     held: Tensor  # rows for validation
     sizes: dict[str, Any]
     seed: int
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None  # of inputs for training
 
     @property
     def fingerprint(self) -> str:
@@ -41,7 +42,10 @@ class LabelledSource:
         order = {e: self._order(e) for e in epochs.unique().tolist()}
         pairs = zip(epochs.tolist(), within.tolist(), strict=True)
         rows = self.kept[torch.stack([order[e][i] for e, i in pairs])]
-        return Batch(self.inputs[rows], self.labels[rows])
+        inputs = self.inputs[rows]
+        if self.augment is not None:
+            inputs = self.augment(inputs, generator(self.seed, 0, step))
+        return Batch(inputs, self.labels[rows])
 
     def validation(self, count: int, size: int) -> Iterator[Batch]:
         """The held-out rows, spread evenly where there are too many."""

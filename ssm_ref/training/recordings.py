@@ -25,6 +25,8 @@ class Recordings:
             that begins at a known moment is easier than it is in life.
         held_out: a share of the names (a name is a path below its class, and is held out in all
             classes or in none), or patterns of names such as "*-m3-*".
+        hidden_bands: in training a strip of up to so many mel bands is hidden in every spectrogram,
+            and one of up to `hidden_frames` frames (SpecAugment, Park et al., 2019).
         get: how the files are made or fetched; shown where they are missing.
     """
 
@@ -33,6 +35,8 @@ class Recordings:
     n_mels: int = 64
     delay: float = 0.0
     held_out: float | tuple[str, ...] = 0.2
+    hidden_bands: int = 0
+    hidden_frames: int = 0
     get: str = ""
 
     def __post_init__(self) -> None:
@@ -40,6 +44,11 @@ class Recordings:
             raise ValueError(
                 "n_mels ≥ 1 and 0 ≤ delay < seconds are wanted; got "
                 f"{self.n_mels}, {self.delay}, {self.seconds}"
+            )
+        if not (0 <= self.hidden_bands <= self.n_mels and self.hidden_frames >= 0):
+            raise ValueError(
+                f"0 ≤ hidden_bands ≤ n_mels = {self.n_mels} and hidden_frames ≥ 0 are wanted; got "
+                f"{self.hidden_bands} and {self.hidden_frames}"
             )
         if isinstance(self.held_out, float) and not 0 < self.held_out < 1:
             raise ValueError(f"held_out must lie in (0, 1) or be patterns; got {self.held_out}")
@@ -87,7 +96,7 @@ class Recordings:
             "std": std,
         }
         held = torch.nonzero(late).flatten()
-        return LabelledSource(self, torch.stack(rows), labels, kept, held, sizes, seed)
+        return LabelledSource(self, torch.stack(rows), labels, kept, held, sizes, seed, self._hide)
 
     def _placed(self, sound: Tensor, name: str, front: SpectrogramConfig) -> Tensor:
         """(1, samples) after its silence, cut to `seconds`, at least one frame long."""
@@ -96,6 +105,17 @@ class Recordings:
         sound = sound[: round(self.seconds * front.sample_rate)]
         missing = max(0, front.frame_length - len(sound))
         return torch.nn.functional.pad(sound, (0, missing))[None]
+
+    def _hide(self, spectrograms: Tensor, g: torch.Generator) -> Tensor:
+        """Spectrograms with a strip of bands and one of frames at their mean."""
+        hidden = torch.zeros(spectrograms.shape, dtype=torch.bool)
+        for axis, most in ((1, self.hidden_frames), (2, self.hidden_bands)):
+            size, n = spectrograms.shape[axis], len(spectrograms)
+            width = torch.randint(min(most, size) + 1, (n, 1), generator=g)
+            start = (torch.rand(n, 1, generator=g) * (size - width + 1)).long()
+            place = torch.arange(size)
+            hidden |= ((place >= start) & (place < start + width)).unsqueeze(3 - axis)
+        return spectrograms.masked_fill(hidden, 0.0)
 
     def _is_held(self, name: str) -> bool:
         if isinstance(self.held_out, tuple):
