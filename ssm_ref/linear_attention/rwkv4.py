@@ -34,14 +34,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
-from ssm_ref.foundations.scan import linear_scan
+from ssm_ref.foundations.scan import LinearScan, associative_scan
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.packing import check_left_padding
 
 SMALLEST_EXPONENT = -1e38  # e^this is 0: nothing has been seen
-FASTEST_DECAY = 1e6  # what has faded so fast is gone, and t w stays exact in float64
-# Numbers of k that are worked on at once: 256 KiB of float32 stay in a cache.
-SPAN_SIZE = 65_536
+LARGEST_EXPONENT = 60.0  # e^60 against sums of up to e^20: all that came before is rounded away
+# Numbers of k that are worked on at once: 1 MiB of float32 stays in a cache.
+SPAN_SIZE = 262_144
 
 
 class WKVState(NamedTuple):
@@ -112,20 +112,26 @@ def wkv_parallel(
 def _span(k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: WKVState) -> tuple[Tensor, WKVState]:
     """Eqs. (7) and (8) over a stretch of time.
 
-    Unrolled, o of Eq. (5) is a running maximum. Any o that is near it gives the same quotient: its
-    gradient does not matter, nor does a bound on w far above any difference of keys.
+    Any o near that of Eq. (5) gives the same quotient, so its gradient does not matter.
     """
+
+    def join(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        (o1, l1), (o2, l2) = first, second
+        return torch.maximum(o1 - l2 * w, o2), l1 + l2
+
     with torch.no_grad():
-        t = torch.arange(1 + k.shape[1], device=k.device, dtype=torch.float64)[:, None]
-        faded = t * w.double().clamp(max=FASTEST_DECAY)
         exponents = torch.cat([state.o[:, None], k], dim=1)  # b (1+l) d
-        o = ((exponents + faded).cummax(dim=1).values - faded).to(k.dtype)  # (7)
-        before, o = o[:, :-1], o[:, 1:]
-    keep, write = (before - w - o).exp(), (k - o).exp()
-    first = torch.stack([state.p, state.q], dim=1)  # b 2 d
-    sums = linear_scan(keep[:, :, None], torch.stack([write * v, write], dim=2), first)  # (8)
-    p, q = torch.cat([first[:, None], sums], dim=1).unbind(dim=2)
-    y = _read(p[:, :-1], q[:, :-1], before, k + u, v)
+        o, _ = associative_scan(
+            join, (exponents, torch.ones_like(exponents[:, :, :1])), dim=1
+        )  # (7)
+    keep, write = (o[:, :-1] - w - o[:, 1:]).exp(), (k - o[:, 1:]).exp()
+    # The state is the first place of the scan, whose step only sets it.
+    keep = torch.cat([torch.zeros_like(keep[:, :1]), keep], dim=1)[:, :, None]
+    both = torch.stack([write * v, write], dim=2)  # b l 2 d
+    both = torch.cat([torch.stack([state.p, state.q], dim=1)[:, None], both], dim=1)
+    p, q = LinearScan.apply(keep.expand(both.shape), both).unbind(dim=2)  # (8)
+    new = (k + u - o[:, :-1]).clamp(max=LARGEST_EXPONENT).exp()
+    y = (p[:, :-1] + new * v) / (q[:, :-1] + new)  # (4), its e^{m - o} divided out
     return y, WKVState(p[:, -1], q[:, -1], o[:, -1])
 
 
