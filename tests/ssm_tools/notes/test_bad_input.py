@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ssm_tools.cli import main
 from ssm_tools.notes import NoteId, backlinks, build_graph, check_vault, load_vault, parse_note
 from ssm_tools.notes.graph_formats import FORMATS, render_graph
+from ssm_tools.site.markdown import render
 
 BYTES = [
     (b"caf\xe9 [[b]]\n", "a.md:1:4: F001"),
@@ -79,19 +81,29 @@ LONG = {
     "spans": lambda n: "<b [[a]]" * (n // 4) + "<a title='" * (n // 4),
     "escapes": lambda n: "\\[[a]]" * n,
     "references": lambda n: "[a]: b\n\n" + "[a] " * (n // 4) + "[" * n,
+    "tasks": lambda n: "- [ ] a\n" * (n // 4),
 }
 
 
+def parse(text: str) -> None:
+    parse_note(text.encode(), NoteId("a.md"), "", Path("a.md"))
+
+
+def show(text: str) -> None:
+    render(text.partition("---\n")[2].partition("---\n")[2] if text.startswith("---") else text)
+
+
+@pytest.mark.parametrize("action", [parse, show])
 @pytest.mark.parametrize("name", LONG)
-def test_time_is_linear(name: str) -> None:
+def test_time_is_linear(name: str, action: Callable[[str], None]) -> None:
     def seconds(count: int) -> float:
-        data = LONG[name](count).encode()
+        text = LONG[name](count)
         start = time.process_time()
-        parse_note(data, NoteId("a.md"), "", Path("a.md"))
+        action(text)
         return time.process_time() - start
 
     def best(count: int) -> float:  # a busy machine and a collection only add time
-        return min(seconds(count) for _ in range(3))
+        return min(seconds(count) for _ in range(2))
 
     assert best(16000) < 8 * 3 * best(2000) + 0.2
 

@@ -156,7 +156,7 @@ def opaque_html(state: StateInline, silent: bool) -> bool:
 
 def link(state: StateInline, silent: bool) -> bool:
     """Markdown-it's own link rule; where it matches, note the destination's place."""
-    if state.src[state.pos] != "[" or not _may_link(state):
+    if state.src[state.pos] != "[" or not may_link(state):
         return False
     start = state.pos
     scan = _scan(state)
@@ -170,7 +170,7 @@ def link(state: StateInline, silent: bool) -> bool:
 
 def image(state: StateInline, silent: bool) -> bool:
     """Markdown-it's own image rule; where it matches, note the destination's place."""
-    if not state.src.startswith("![", state.pos) or not _may_link(state):
+    if not state.src.startswith("![", state.pos) or not may_link(state):
         return False
     start = state.pos
     scan = _scan(state)
@@ -182,7 +182,8 @@ def image(state: StateInline, silent: bool) -> bool:
     return True
 
 
-def _may_link(state: StateInline) -> bool:
+def may_link(state: StateInline) -> bool:
+    """Whether a bracket can begin a link: what would close it follows somewhere."""
     scan = _scan(state)
     return scan.find("](", state.pos) >= 0 or (
         "references" in state.env and scan.find("]", state.pos) >= 0

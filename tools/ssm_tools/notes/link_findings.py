@@ -63,8 +63,7 @@ class LinkChecker:
                     yield self._ambiguous(note, link, answer)
                 case External(url):
                     if scheme(url) in _UNSAFE:
-                        message = f"{scheme(url)}: is no destination for a reader"
-                        yield _finding(note, link, "L006", message)
+                        yield _unsafe(note, link)
 
     def _found(self, note: Note, link: Link, answer: Found) -> Iterator[Finding]:
         tier, place = answer.tier, answer.place
@@ -190,6 +189,8 @@ class LinkChecker:
 
     def _no_note(self, note: Note, link: Link) -> Finding:
         message = f"no note or file {link.path!r}"
+        if scheme(link.path) in _UNSAFE:
+            return _unsafe(note, link)
         if is_external(link.path) and link.kind is LinkKind.WIKI:
             return _finding(note, link, "L001", message, f"write [text]({link.path})")
         if link.path.startswith("www."):
@@ -237,6 +238,11 @@ def alternatives(checker: LinkChecker, note: Note, link: Link, answer: Answer) -
         bare = without_suffix(target)
         name = spelt_as(link.path, bare, checker.vault, note)
         yield Fix(link.target_start, link.target_end, name + fragment)
+
+
+def _unsafe(note: Note, link: Link) -> Finding:
+    message = f"{scheme(link.path)}: is no destination for a reader"
+    return _finding(note, link, "L006", message)
 
 
 def _name(target: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from ssm_tools.site.links import short_reference
 from ssm_tools.site.model import Page, Sources
 from ssm_tools.site.nav import Navigation
-from ssm_tools.site.strings import language_name, family_title, strings
+from ssm_tools.site.strings import family_title, language_name, strings
 
 SCRIPT_WORDS = ("copy", "copied", "search_none", "search_one", "no_path")
 

@@ -165,7 +165,7 @@ def _node(node: Node, number: int, address: str, at: Shown, zoom: float) -> str:
     edge, shift = (y - radius, "-.35em") if at.above else (y + radius, "1.05em")
     shown = clip(node.title)
     return (
-        f'<a id="{escape(place_of(node.id))}" href="{escape(_href(node, address))}" data-n="{number}"{state} '
+        f'<a{_id(node)} href="{escape(_href(node, address))}" data-n="{number}"{state} '
         f'aria-label="{escape(node.title)}" style="--hue:{hue(node.family)};--r:{radius:.1f}px">'
         f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}"/>'
         f'<text x="{x:.0f}" y="{edge:.0f}" dy="{shift}">{escape(shown)}</text></a>'
@@ -178,7 +178,7 @@ def _table(sources: Sources, graph: TopicGraph, address: str) -> str:
     out, into = graph.degrees()
     drawn = _drawn(graph)
     rows = "".join(
-        f"<tr{'' if number in drawn else _row_id(node)}>"
+        f"<tr{'' if number in drawn else _id(node)}>"
         f'<th scope="row"><a href="{escape(_href(node, address))}">'
         f"{escape(node.title)}</a></th>"
         f"<td>{escape(family_title(node.family, tongue))}</td>"
@@ -194,7 +194,7 @@ def _table(sources: Sources, graph: TopicGraph, address: str) -> str:
     )
 
 
-def _row_id(node: Node) -> str:
+def _id(node: Node) -> str:
     return f' id="{escape(place_of(node.id))}"'
 
 

@@ -8,11 +8,11 @@ from html import escape
 
 from ssm_tools.notes import Ambiguous, External, Found, Link, LinkKind, Missing, Note, NoteId
 from ssm_tools.notes.edits import Edit
+from ssm_tools.site.markdown import sized
 from ssm_tools.site.model import Sources
 from ssm_tools.site.strings import relation_title, strings
 from ssm_tools.site.urls import relative, with_fragment
 
-_SIZE = re.compile(r"(\d{1,4})(?:x(\d{1,4}))?")
 _ALONE = re.compile(r"[\s>]*(?:(?:[-*+]|\d+[.)])\s+(?:\[.\]\s+)?)*")  # no heading, no table
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".avif")
 
@@ -130,13 +130,12 @@ class LinkWriter:
 
     def _picture(self, link: Link, answer: Found) -> str:
         url = self.url(answer.target, "")
-        size = _SIZE.fullmatch(link.text or "")
-        alt = escape("" if size else link.text or link.path.rpartition("/")[2])
+        said, size = sized(link.text or "")
+        alt = escape(said or ("" if size else link.path.rpartition("/")[2]))
         if not answer.target.lower().endswith(_PICTURES) or self.plain:
             return f"[{alt or escape(link.path)}]({url})"
-        width = f' width="{size.group(1)}"' if size else ""
-        height = f' height="{size.group(2)}"' if size and size.group(2) else ""
-        return f'<img src="{escape(url)}" alt="{alt}"{width}{height} loading="lazy">'
+        shape = "".join(f' {name}="{value}"' for name, value in size.items())
+        return f'<img src="{escape(url)}" alt="{alt}"{shape} loading="lazy">'
 
     def url(self, target: str, fragment: str) -> str:
         """Return the address of a note or file of the vault, as this page writes it."""

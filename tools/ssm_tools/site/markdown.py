@@ -18,11 +18,13 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 from ssm_tools.site.flowchart import flowchart
+from ssm_tools.site.raw_html import harmless
 from ssm_tools.site.rules import parser
 from ssm_tools.site.tex import TexError, convert
 
 WIDE = 24  # letters of a formula in a line that a phone may not hold: it scrolls by itself
 _TAG = re.compile(r"<[^>]*>")
+_SIZE = re.compile(r"(\d{1,4})(?:x(\d{1,4}))?")
 _INKLESS = re.compile(r'<span class="(?:n|p|w|o|nn|x)">([^<]*)</span>')  # of no colour of its own
 
 
@@ -84,6 +86,9 @@ def _parser() -> MarkdownIt:
         "math_display": _display_formula,
         "math_block": _display_formula,
         "comment_block": lambda *_: "",
+        "image": _picture,
+        "html_inline": _raw,
+        "html_block": _raw,
         "fence": _fence,
         "heading_open": _heading_open,
         "heading_close": _heading_close,
@@ -110,6 +115,29 @@ def formula(tex: str, display: bool, context: Context) -> tuple[str, str]:
         context.faults.append((tex, error))
         return f'<code class="tex-fault" title="{escape(str(error))}">{escape(tex)}</code>', ""
     return made.mathml, made.tag
+
+
+def _raw(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any]) -> str:
+    return harmless(tokens[index].content)
+
+
+def sized(alt: str) -> tuple[str, dict[str, str]]:
+    """Split Obsidian's `text|200x100` into the text and the width and height in pixels."""
+    text, _, size = alt.rpartition("|")
+    match = _SIZE.fullmatch(size.strip())
+    if match is None:
+        return alt, {}
+    names = {"width": match.group(1), "height": match.group(2)}
+    return text.strip(), {name: value for name, value in names.items() if value}
+
+
+def _picture(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any]) -> str:
+    token, renderer = tokens[index], _parser().renderer
+    alt, size = sized(renderer.renderInlineAsText(token.children or [], options, env))
+    shape = "".join(f' {name}="{value}"' for name, value in size.items())
+    title = f' title="{escape(str(token.attrs["title"]))}"' if "title" in token.attrs else ""
+    source = escape(str(token.attrs["src"]))
+    return f'<img src="{source}" alt="{escape(alt)}"{shape}{title} loading="lazy">'
 
 
 def _inline_formula(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any]) -> str:

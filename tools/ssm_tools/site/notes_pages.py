@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import PurePosixPath
 
 from ssm_tools.concepts.paths import ReadingPath, reading_paths
 from ssm_tools.findings import Finding
 from ssm_tools.notes import Heading, Note, NoteId, rewrite
+from ssm_tools.notes.check import shown_prefix
 from ssm_tools.notes.parse import plain_text
 from ssm_tools.site.card import CardWriter
 from ssm_tools.site.families import family_of
@@ -122,11 +122,10 @@ class NotePages:
         )
 
     def _faults(self, note: Note, rendered: Rendered) -> None:
-        prefix = self.sources.config.vault.name if self.sources.config.project else ""
+        path = f"{shown_prefix(self.sources.vault)}{note.id}"
         for tex, error in rendered.faults:
             at = max(note.text.find(tex), 0)
             line, column = note.place(at + min(error.position, len(tex)))
-            path = (PurePosixPath(prefix) / note.id).as_posix()
             message = f"formula cannot be read: {error}"
             self.findings.append(Finding(path, line, column, "B002", message))
 

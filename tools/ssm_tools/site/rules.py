@@ -10,19 +10,21 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
+from markdown_it.rules_inline.image import image as image_rule
+from markdown_it.rules_inline.link import link as link_rule
 from markdown_it.token import Token
 from mdit_py_plugins.admon import admon_plugin
 from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.footnote import footnote_plugin
-from mdit_py_plugins.tasklists import tasklists_plugin
 
 from ssm_tools.notes.block_rules import comment_block, math_block
-from ssm_tools.notes.inline_rules import Scan, comment, maths
+from ssm_tools.notes.inline_rules import Scan, comment, maths, may_link
 from ssm_tools.notes.parse import plain_text
 from ssm_tools.notes.slug import slugify, unique_id
 from ssm_tools.site.tabs import tabs_plugin
 
-_EXPLICIT_ID = re.compile(r"\s*\{:?[^{}]*?#([\w:.-]+)[^{}]*\}\s*$")
+_EXPLICIT_ID = re.compile(r"\{:?[^{}]*?#([\w:.-]+)[^{}]*\}\s*$")
+_TASK = re.compile(r"\[([ xX])\][ \t]")
 _CALLOUT = re.compile(r"\[!(\w+)\]([+-]?)[ \t]*(.*)")
 
 
@@ -58,6 +60,20 @@ def _comment_inline(state: StateInline, silent: bool) -> bool:
     return comment(state, silent)
 
 
+def _link(state: StateInline, silent: bool) -> bool:
+    if state.src[state.pos] != "[":
+        return False
+    _with_scan(state)
+    return may_link(state) and link_rule(state, silent)
+
+
+def _image(state: StateInline, silent: bool) -> bool:
+    if not state.src.startswith("![", state.pos):
+        return False
+    _with_scan(state)
+    return may_link(state) and image_rule(state, silent)
+
+
 def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if not math_block(state, start, end, silent):
         return False
@@ -91,8 +107,9 @@ def _heading_ids(state: StateCore) -> None:
         if opener.type != "heading_open" or inline.type != "inline":
             continue
         shown = inline.content
-        if match := _EXPLICIT_ID.search(shown):
-            inline.content = shown[: match.start()]
+        brace = shown.rfind("{")
+        if brace >= 0 and (match := _EXPLICIT_ID.match(shown, brace)):
+            inline.content = shown[:brace].rstrip()
             identity = match.group(1)
             taken.setdefault(identity, 0)
         else:
@@ -121,6 +138,31 @@ def _callouts(state: StateCore) -> None:
             token.tag = opener.tag
 
 
+def _tasks(state: StateCore) -> None:
+    """Give list items that begin with `[ ]` or `[x]` their boxes."""
+    lists: list[Token] = []
+    tokens = state.tokens
+    for index, token in enumerate(tokens):
+        if token.type in ("bullet_list_open", "ordered_list_open"):
+            lists.append(token)
+        elif token.type in ("bullet_list_close", "ordered_list_close"):
+            lists.pop()
+        elif token.type == "inline" and token.children and index > 1:
+            first, item = token.children[0], tokens[index - 2]
+            if item.type != "list_item_open" or first.type != "text":
+                continue
+            if match := _TASK.match(first.content):
+                done = "" if match.group(1) == " " else " checked"
+                box = Token("html_inline", "", 0)
+                box.content = (
+                    f'<input class="task-list-item-checkbox" disabled{done} type="checkbox">'
+                )
+                first.content = first.content[3:]
+                token.children.insert(0, box)
+                item.attrSet("class", "task-list-item")
+                lists[-1].attrSet("class", "contains-task-list")
+
+
 def parser() -> MarkdownIt:
     """Return the parser of pages."""
     md = MarkdownIt("commonmark", {"html": True, "maxNesting": 100})
@@ -131,12 +173,14 @@ def parser() -> MarkdownIt:
     md.inline.ruler.before("escape", "maths", _math_inline)
     md.inline.ruler.before("html_inline", "comment", _comment_inline)
     md.inline.ruler.before("emphasis", "highlight", _highlight)
+    md.inline.ruler.at("link", _link)
+    md.inline.ruler.at("image", _image)
     md.inline.terminator_re = re.compile(r"[\n!#$%&*+\-:<=>@\[\\\]^_`{}~]")
     tabs_plugin(md)
     admon_plugin(md)
     footnote_plugin(md)
-    tasklists_plugin(md)
     deflist_plugin(md)
     md.core.ruler.before("inline", "heading_ids", _heading_ids)
     md.core.ruler.before("inline", "callouts", _callouts)
+    md.core.ruler.after("inline", "tasks", _tasks)
     return md

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from ssm_tools.findings import Finding
 from ssm_tools.notes import Found, LinkKind
+from ssm_tools.notes.check import shown_prefix
 from ssm_tools.site.assemble import Assembly
 
 _HREF = re.compile(r"""<[^>]*?\s(?:href|src)="([^"]*)"[^>]*>""")
@@ -65,7 +66,7 @@ def _wrong(out: Path, ids: dict[str, set[str]], target: str, fragment: str) -> s
 
 def _finding(made: Assembly, address: str, target: str, fragment: str, why: str) -> Finding:
     note = next((n for n, a in made.sources.addresses.items() if a == address), None)
-    path = f"{made.sources.config.vault.name}/{note}" if note else f"site/{address}"
+    path = f"{shown_prefix(made.sources.vault)}{note}" if note else f"site/{address}"
     shown = f"{target}#{fragment}" if fragment else target
     return Finding(path, 1, 1, "B003", f"a link of {address} leads to {shown}, which {why}")
 
@@ -84,7 +85,7 @@ def _unkept(made: Assembly, links: dict[str, set[tuple[str, str]]]) -> list[Find
                 continue
             wanted = (sources.addresses[answer.note], answer.fragment)
             if wanted not in have:
-                path = f"{sources.config.vault.name}/{note.id}"
+                path = f"{shown_prefix(sources.vault)}{note.id}"
                 message = f"the page does not link to {wanted[0]}#{wanted[1]} as resolved"
                 findings.append(Finding(path, link.line, link.column, "B003", message))
     return findings
