@@ -16,12 +16,15 @@ from torch import Tensor
 from triton.runtime.autotuner import Autotuner
 
 from ssm_kernels.bench import __main__ as bench
-from ssm_kernels.bench import cases, cold, ready
+from ssm_kernels.bench import cases, cold, layers, models, ready
 from ssm_kernels.bench.case import OURS, Case, Impl
 from ssm_kernels.bench.decode_cases import conv_step_case, state_update_case
 from ssm_kernels.bench.measure import measure
 from ssm_kernels.bench.peers import imported
-from ssm_kernels.bench.row import Row, source_hash
+from ssm_kernels.bench.row import Row, operators_hash, source_hash
+from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_ref.selective.mamba import MambaConfig, MambaLanguageModel
+from ssm_ref.selective.mamba2 import Mamba2Config, Mamba2LanguageModel
 
 PLACE = {
     "device": "a card", "driver": "1", "torch": "2", "triton": "3", "commit": "c", "command": "m",
@@ -132,7 +135,7 @@ def test_headline_comes_first_and_the_budget_ends_the_run(
     monkeypatch.setattr(bench, "LENGTHS", {"ssd": [MAKES["ssd"]]})
     monkeypatch.setattr(bench, "measure", partial(measure, clock=clock))
     times = iter([20.0, 10.0, *[-1.0] * 9])
-    stages = bench.stages(list(table), PLACE, lambda: next(times), whole=False)
+    stages = bench.stages(list(table), PLACE, lambda: next(times))
     bench.write(tmp_path, stages)
     bench.write(tmp_path / "all.jsonl", map(row_of, ("ssd", "attention")))
     assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 2
@@ -141,6 +144,75 @@ def test_headline_comes_first_and_the_budget_ends_the_run(
     ours = [json.loads(line) for line in ssd + conv if f'"{OURS}"' in line]
     assert [row["op"] for row in ours] == ["ssd", "ssd", "causal_conv1d", "causal_conv1d"]
     assert bench.parse(["ssd", "--budget", "5"]).budget == 5
+
+
+def test_stages_can_be_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "HEADLINE", {})
+    monkeypatch.setattr(bench, "LENGTHS", {"ssd": [MAKES["ssd"]]})
+    monkeypatch.setattr(bench, "measure", partial(measure, clock=clock))
+    assert list(bench.stages(["ssd"], PLACE, lambda: 1.0))
+    skip = bench.parse(["ssd", "--skip", "lengths", "cold"]).skip
+    assert not list(bench.stages(["ssd"], PLACE, lambda: 1.0, skip=skip))
+
+
+def test_layers_of_every_kind_are_timed_and_what_they_keep_is_counted() -> None:
+    options = {"width": 128, "device": "cpu", "clock": clock}
+    rows = list(layers.layer_rows(PLACE, lambda: 1.0, lengths=(4, 8), **options))
+    kept = {(row.impl, row.shape["l"]): row.state_mib for row in rows if row.pass_ == "decode"}
+    kinds = {"Mamba", "Mamba-2", "attention, flash", "attention, naive", "S4D", "RWKV-7"}
+    assert kinds <= {impl for impl, _ in kept}
+    assert {row.pass_ for row in rows} == {"prefill", "decode", "fwd_bwd"}
+    for kind in kinds - {"attention, flash", "attention, naive"}:
+        assert kept[kind, 4] == kept[kind, 8], "a state does not grow"
+    # keys and values of one head of 128, in bfloat16
+    assert layers.mebibytes((torch.zeros(1, 1, 8, 128).bfloat16(),) * 2) == 2 * 8 * 128 * 2 / 2**20
+    assert kept["attention, flash", 8] == round(2 * 8 * 128 * 2 / 2**20, 3)
+    assert json.loads(rows[0].as_json())["state_mib"] == rows[0].state_mib
+    assert "state_mib" not in json.loads(row_of("ssd").as_json())
+    assert not list(layers.layer_rows(PLACE, lambda: 0.0, lengths=(4,), **options))
+
+
+def test_a_token_decoded_from_a_cache_is_the_last_of_the_sequence() -> None:
+    torch.manual_seed(0)
+    for make in (partial(layers.attention, 128), layers.kinds(128)["attention, naive"]):
+        subject, u = make(), torch.randn(1, 6, 128)
+        y, state = subject.prefill(u)
+        step = subject.decode(u, state)  # the last token again, in its own place
+        torch.testing.assert_close(step()[:, 0], y[:, -1])
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_models_are_trained_prefilled_and_decoded(generation: int) -> None:
+    shell = LanguageModelConfig(vocab_size=50, d_model=16, n_layers=2)
+    model: LanguageModel = (
+        MambaLanguageModel(shell, MambaConfig(d_model=16))
+        if generation == 1
+        else Mamba2LanguageModel(shell, Mamba2Config(d_model=16, d_head=8, d_state=4))
+    )
+    ids = torch.randint(50, (2, 5))
+    ran = []
+    for name, shape, prepare in models.passes(models.ours(model), ids):
+        prepare()()
+        ran.append((name, shape))
+    assert ran == [
+        ("fwd_bwd", {"b": 2, "l": 5}),
+        ("prefill", {"b": 2, "l": 5}),
+        *(("decode", {"b": rows}) for rows in models.DECODED),
+    ]
+    assert {impl for _, impl in models.makers()} == {
+        OURS, "mamba_ssm", "transformers", "reference",
+    }  # fmt: skip
+
+
+def test_first_calls_cover_the_passes_of_each_operator() -> None:
+    assert set(cold.OPS) == set(cases.HEADLINE)
+    assert [row.shape["b"] for row in map(row_of, cold.OPS)] == [1] * len(cold.OPS)
+
+
+def test_lengths_hold_constant_tokens_and_one_sequence() -> None:
+    shapes = set(cases.SIZES)
+    assert {l for b, l in shapes if b == 1} == set(cases.LONG)
+    assert {l for b, l in shapes if b * l == cases.TOKENS} == {l for l in cases.LONG if l < 2**16}
 
 
 def test_cold_rows_take_what_the_processes_printed(
@@ -203,3 +275,8 @@ def test_hash_of_an_operator_reads_its_sources(tmp_path: Path) -> None:
     first = source_hash(tmp_path)
     (tmp_path / "a.py").write_text("y")
     assert source_hash(tmp_path) != first
+    (tmp_path / "op").mkdir()
+    (tmp_path / "op" / "kernel.py").write_text("x")
+    every = operators_hash(tmp_path)
+    (tmp_path / "op" / "launch.py").write_text("x")
+    assert operators_hash(tmp_path) != every

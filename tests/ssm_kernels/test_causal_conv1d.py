@@ -77,7 +77,7 @@ def test_matches_definition(
 
 
 @pytest.mark.parametrize("k", [3, 6])
-@pytest.mark.parametrize("length", [1, 2, 7])
+@pytest.mark.parametrize("length", [1, 2, 7, 150])
 def test_initial_state(
     length: int, k: int, kernel_dtype: torch.dtype, device: torch.device, relative_error: Error
 ) -> None:

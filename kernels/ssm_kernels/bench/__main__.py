@@ -2,7 +2,8 @@
 
 The rows of most value come first, and each is written as soon as it is known, so that a run that
 is cut short keeps what it has: first calls with an empty cache, which are timed while the rest is
-compiled, the headline shapes, the lengths, whole models, and `torch.compile` of the definitions.
+compiled, the headline shapes, the lengths, one layer of every kind (`layer`), whole models
+(`language_model`), and `torch.compile` of the definitions. Stages can be skipped.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,20 @@ import torch
 
 from ssm_kernels.bench import cold
 from ssm_kernels.bench.cases import HEADLINE, LENGTHS, Make
+from ssm_kernels.bench.layers import layer_rows
 from ssm_kernels.bench.measure import measure, timed
 from ssm_kernels.bench.models import model_rows
 from ssm_kernels.bench.ready import compile_ahead, tune_quickly
 from ssm_kernels.bench.row import Row, installed
 
-OPS = list(dict.fromkeys([*HEADLINE, *LENGTHS]))
+# What no one operator is.
+WHOLE: dict[str, Callable[[dict[str, Any], Callable[[], float]], Iterator[Row]]] = {
+    "layer": layer_rows,
+    "language_model": model_rows,
+}
+OPS = list(dict.fromkeys([*HEADLINE, *LENGTHS, *WHOLE]))
 COMPILED = "torch.compile"
-COLD = ("ssd", "selective_scan", "gated_rms_norm")  # whose first calls are timed
+SKIPPABLE = ("cold", "lengths", "compiled")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,23 +45,26 @@ def main(argv: list[str] | None = None) -> int:
         print("the benchmark needs a CUDA device; none is visible", file=sys.stderr)
         return 2
     ops = args.op or OPS
-    found = get_ready(ops, start + min(600.0, 0.55 * args.budget))
+    first_calls = [] if "cold" in args.skip else [op for op in cold.OPS if op in ops]
+    found = get_ready(ops, first_calls, start + min(600.0, 0.55 * args.budget))
     tune_quickly()
-    place = provenance(args.commit, f"{' '.join(args.op)} --budget {args.budget:g}".strip())
+    place = provenance(args.commit, " ".join(sys.argv[1:] if argv is None else argv))
     print(f"ready after {time.perf_counter() - start:.0f} s: {place}", flush=True)
 
     def left() -> float:
         return float(args.budget) - (time.perf_counter() - start)
 
     write(args.results, (cold.cold_row(*one, place) for one in found))
-    write(args.results, stages(ops, place, left, whole=not args.op))
+    write(args.results, stages(ops, place, left, skip=args.skip))
     return 0
 
 
-def get_ready(ops: list[str], end: float) -> list[tuple[str, str, dict[str, Any]]]:
+def get_ready(
+    ops: list[str], first_calls: list[str], end: float
+) -> list[tuple[str, str, dict[str, Any]]]:
     """Compile what is timed, while first calls are timed beside it; nothing else is timed yet."""
     with tempfile.TemporaryDirectory() as folder:
-        running = cold.start([op for op in COLD if op in ops], Path(folder))
+        running = cold.start(first_calls, Path(folder))
         compile_ahead(ops, end=end, spare=len(running))
         return cold.finish(running, end=end)
 
@@ -70,11 +80,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--budget", type=float, default=1800.0, help="seconds after which no further case begins"
     )
+    parser.add_argument(
+        "--skip", nargs="+", choices=SKIPPABLE, default=[], help="stages to leave out"
+    )
     return parser.parse_args(argv)
 
 
 def stages(
-    ops: list[str], place: dict[str, Any], left: Callable[[], float], *, whole: bool
+    ops: list[str],
+    place: dict[str, Any],
+    left: Callable[[], float],
+    *,
+    skip: Collection[str] = (),
 ) -> Iterator[Row]:
     """All rows but those of first calls, those of most value first, while time is left.
 
@@ -87,12 +104,15 @@ def stages(
     def is_timed(op: str, impl: str) -> bool:
         return impl != COMPILED and not is_slow(op, impl)
 
+    lengths = {} if "lengths" in skip else LENGTHS
     yield from timed_cases(HEADLINE, ops, place, left, lambda _, impl: impl != COMPILED)
-    yield from timed_cases(LENGTHS, ops, place, left, is_timed)
-    if whole and left() > 0:
-        yield from model_rows(place)
-    yield from timed_cases(LENGTHS, ops, place, left, is_slow)
-    yield from timed_cases(HEADLINE, ops, place, left, lambda _, impl: impl == COMPILED)
+    yield from timed_cases(lengths, ops, place, left, is_timed)
+    for op, rows in WHOLE.items():
+        if op in ops:
+            yield from rows(place, left)
+    yield from timed_cases(lengths, ops, place, left, is_slow)
+    if "compiled" not in skip:
+        yield from timed_cases(HEADLINE, ops, place, left, lambda _, impl: impl == COMPILED)
 
 
 def timed_cases(

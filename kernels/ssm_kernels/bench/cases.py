@@ -141,6 +141,8 @@ def conv_case(
         impls["causal_conv1d"] = Impl(operands=first, call=call, layout=channel_first)
         last = ours | {"x": ours["x"].mT}
         impls["causal_conv1d channel-last"] = Impl(operands=last, call=call, layout=lambda t: t.mT)
+    if fla := imported("fla.modules.causal_conv1d", "causal_conv1d"):
+        impls["fla-core"] = Impl(operands=ours, call=lambda **t: fla(**t, activation="silu")[0])
     wide = b * l * d * ours["x"].element_size()
     return Case(
         op="causal_conv1d",
@@ -156,21 +158,34 @@ def conv_case(
     )
 
 
-def norm_case(rows: int, d: int, dtype: torch.dtype = HALF, device: str = "cuda") -> Case:
-    """Gate first, then RMSNorm, as in Mamba-2: ours, and mamba-ssm's."""
+def norm_case(
+    rows: int,
+    d: int,
+    dtype: torch.dtype = HALF,
+    device: str = "cuda",
+    *,
+    norm_first: bool = False,
+) -> Case:
+    """Gate first, then RMSNorm, as in Mamba-2, or the reverse: ours, mamba-ssm's and fla's."""
     normal = normals(device)
     ours = {"x": normal(rows, d).to(dtype), "weight": normal(d), "z": normal(rows, d).to(dtype)}
-    impls = {OURS: Impl(operands=ours, call=gated_rms_norm)}
+    call = partial(gated_rms_norm, norm_before_gate=norm_first)
+    exact = partial(norm_definition.gated_rms_norm, norm_before_gate=norm_first)
+    impls = {OURS: Impl(operands=ours, call=call)}
     if peer := imported("mamba_ssm.ops.triton.layernorm_gated", "rmsnorm_fn"):
-        options = {"bias": None, "eps": 1e-5, "norm_before_gate": False}
+        options = {"bias": None, "eps": 1e-5, "norm_before_gate": norm_first}
         impls["mamba_ssm"] = Impl(operands=ours, call=lambda **t: peer(**t, **options))
+    fla = imported("fla.modules.norm.fused_norm_gate", "rms_norm_gated") if norm_first else None
+    if fla is not None:
+        theirs = {"x": ours["x"], "weight": ours["weight"], "g": ours["z"]}
+        impls["fla-core"] = Impl(operands=theirs, call=lambda **t: fla(**t, bias=None, eps=1e-5))
     wide = rows * d * ours["x"].element_size()
     return Case(
         op="gated_rms_norm",
-        shape={"rows": rows, "d": d},
+        shape={"rows": rows, "d": d, "norm_first": int(norm_first)},
         dtype=dtype,
-        impls=impls | compiled(ours, norm_definition.gated_rms_norm, device),
-        exact=norm_definition.gated_rms_norm,
+        impls=impls | compiled(ours, exact, device),
+        exact=exact,
         sliced=frozenset({"x", "z"}),
         rows=512,
         costs={
@@ -227,14 +242,17 @@ HEADLINE: dict[str, list[Make]] = {
         partial(conv_case, 8, 4096, 4096, 4),
         *(partial(conv_step_case, b, 4096, 4) for b in BATCHES),
     ],
-    "gated_rms_norm": [partial(norm_case, TOKENS, 5120)],
+    "gated_rms_norm": [
+        partial(norm_case, TOKENS, 5120),
+        partial(norm_case, TOKENS, 5120, norm_first=True),
+    ],
     "state_update": [partial(state_update_case, b, 80, 64, 128) for b in BATCHES],
     "selective_scan": [partial(selective_scan_case, 8, 4096, 2048, 16)],
 }
+# Constant tokens, then one sequence wherever that is another shape.
+SIZES = [(max(1, TOKENS // l), l) for l in LONG] + [(1, l) for l in LONG if l < TOKENS]
 LENGTHS: dict[str, list[Make]] = {
-    "selective_scan": [
-        partial(selective_scan_case, max(1, TOKENS // l), l, 2048, 16) for l in LONG
-    ],
-    "attention": [partial(attention_case, max(1, TOKENS // l), l, 16, 128) for l in LONG],
-    "ssd": [partial(ssd_case, max(1, TOKENS // l), l, 80, 64, 128) for l in LONG],
+    "selective_scan": [partial(selective_scan_case, b, l, 2048, 16) for b, l in SIZES],
+    "attention": [partial(attention_case, b, l, 16, 128) for b, l in SIZES],
+    "ssd": [partial(ssd_case, b, l, 80, 64, 128) for b, l in SIZES],
 }

@@ -18,7 +18,8 @@ from ssm_kernels.bench.case import OURS
 from ssm_kernels.bench.cases import HEADLINE
 from ssm_kernels.bench.row import Row, source_hash
 
-PEER = "mamba_ssm"
+OPS = ("ssd", "selective_scan", "gated_rms_norm", "causal_conv1d", "state_update")
+PEERS = {"causal_conv1d": "causal_conv1d"}  # mamba-ssm where nothing else is said
 
 
 class Running(NamedTuple):
@@ -34,7 +35,7 @@ def start(ops: Sequence[str], folder: Path) -> list[Running]:
     """One process an operator and implementation, side by side, each with a cache in `folder`."""
     running = []
     for op in ops:
-        for impl in (OURS, PEER):
+        for impl in (OURS, PEERS.get(op, "mamba_ssm")):
             cache = folder / f"{op}-{impl}"
             command = [sys.executable, "-m", "ssm_kernels.bench.cold", op, impl]
             env = os.environ | {"TRITON_CACHE_DIR": str(cache)}
@@ -77,10 +78,13 @@ def main(argv: list[str]) -> int:
     if impl not in case.impls:
         return 1
     chosen = case.impls[impl]
-    leaves = {name: t.detach().requires_grad_() for name, t in chosen.operands.items()}
+    with_gradients = "fwd_bwd" in case.costs
+    leaves = {
+        name: t.detach().requires_grad_(with_gradients) for name, t in chosen.operands.items()
+    }
     grad = torch.ones_like(chosen.layout(next(iter(case.impls.values())).operands["x"]))
     torch.cuda.synchronize()
-    for pass_ in ("fwd", "fwd_bwd"):
+    for pass_ in case.costs:
         start = time.perf_counter()
         with torch.set_grad_enabled(pass_ == "fwd_bwd"):
             y = chosen.call(**leaves)

@@ -1,10 +1,14 @@
-"""Whole models of 130M parameters: prefill, and a training step without its optimiser.
+"""Whole models of 130M parameters: a training step, prefill, and one token of decoding.
 
-Ours is the reference with `accelerate`; the peer's blocks stand in the same shell.
+Ours is the reference model, as it is (`reference`) and with `accelerate`; beside it stand the
+models of mamba-ssm and transformers. A training step is the loss and all gradients, without the
+optimiser; `decode` is a step as Python calls it, `decode_graph` one replayed as a CUDA graph.
 """
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,69 +19,217 @@ from torch.nn.functional import cross_entropy
 
 from ssm_kernels.accelerate import accelerate
 from ssm_kernels.bench.case import OURS
-from ssm_kernels.bench.measure import FAILURES, timed
-from ssm_kernels.bench.peers import imported
-from ssm_kernels.bench.row import Row, source_hash
-from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_kernels.bench.measure import FAILURES, paced, peak_of
+from ssm_kernels.bench.row import Row, operators_hash
+from ssm_ref.language_model import LanguageModel
 from ssm_ref.selective import mamba, mamba2
 
 BATCH, LENGTH = 8, 2048
-Make = Callable[[], nn.Module]
+DECODED = (1, 64)  # rows of a decoding batch
+VOCABULARY = 50_277
+Call = Callable[[], Any]
 
 
-def makers(size: str = "130m") -> dict[tuple[int, str], Make]:
-    """Generation of Mamba and implementation → what builds the model."""
-    shell, block = mamba.published_config(size)
-    shell2, block2 = mamba2.published_config(size)
-    made: dict[tuple[int, str], Make] = {
-        (1, OURS): lambda: accelerate(mamba.MambaLanguageModel(shell, block)),
-        (2, OURS): lambda: accelerate(mamba2.Mamba2LanguageModel(shell2, block2)),
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model, what gives its logits, and what prepares prefill and decoding of a batch."""
+
+    model: nn.Module
+    logits: Callable[[Tensor], Tensor]
+    prefill: Callable[[Tensor], Call]
+    decode: Callable[[Tensor], Call]
+
+
+def ours(model: LanguageModel) -> Subject:
+    """A model of `ssm_ref`."""
+
+    def prefill(ids: Tensor) -> Call:
+        state = model.allocate_state(ids.shape[0])
+        return lambda: model.prefill(ids, state)
+
+    def decode(ids: Tensor) -> Call:
+        state = model.allocate_state(ids.shape[0])
+        return lambda: model.step(ids, state)
+
+    return Subject(model, model, prefill, decode)
+
+
+def reference(build: Callable[[], LanguageModel], *, fast: bool = False) -> Subject:
+    """A new model of `ssm_ref`, with our operators if it is to be fast."""
+    model = build()
+    if fast:
+        accelerate(model)
+    return ours(model)
+
+
+def mamba_ssm(generation: int) -> Subject:
+    """The model of mamba-ssm, which keeps its states in `InferenceParams`."""
+    config = importlib.import_module("mamba_ssm.models.config_mamba").MambaConfig
+    module = importlib.import_module("mamba_ssm.models.mixer_seq_simple")
+    params = importlib.import_module("mamba_ssm.utils.generation").InferenceParams
+    shell, _ = mamba.published_config("130m")
+    model = module.MambaLMHeadModel(
+        config(
+            d_model=shell.d_model,
+            n_layer=shell.n_layers,
+            vocab_size=VOCABULARY,
+            ssm_cfg={"layer": f"Mamba{generation}" if generation > 1 else "Mamba1"},
+        )
+    )
+
+    def cached(rows: int, offset: int) -> Any:
+        cache = model.allocate_inference_cache(rows, LENGTH, dtype=torch.bfloat16)
+        return params(
+            max_seqlen=LENGTH,
+            max_batch_size=rows,
+            seqlen_offset=offset,
+            key_value_memory_dict=cache,
+        )
+
+    def prefill(ids: Tensor) -> Call:
+        state = cached(ids.shape[0], 0)
+        return lambda: model(ids, inference_params=state)
+
+    def decode(ids: Tensor) -> Call:
+        state = cached(ids.shape[0], 1)
+        return lambda: model(ids[:, None], inference_params=state)
+
+    return Subject(model, lambda ids: model(ids).logits, prefill, decode)
+
+
+def transformers(generation: int) -> Subject:
+    """The model of transformers, by whatever path it finds installed."""
+    library = importlib.import_module("transformers")
+    name = "Mamba" if generation == 1 else "Mamba2"
+    shell, _ = mamba.published_config("130m")
+    sizes: dict[str, Any] = {"hidden_size": shell.d_model, "num_hidden_layers": shell.n_layers}
+    if generation == 2:
+        sizes |= {"num_heads": 2 * shell.d_model // 64, "head_dim": 64, "n_groups": 1}
+    config = getattr(library, f"{name}Config")(vocab_size=shell.padded_vocab_size, **sizes)
+    model = getattr(library, f"{name}ForCausalLM")(config)
+
+    def prefill(ids: Tensor) -> Call:
+        return lambda: model(ids, use_cache=True)
+
+    def decode(ids: Tensor) -> Call:
+        cache = model(ids[:, None].expand(-1, 4), use_cache=True).cache_params
+        return lambda: model(ids[:, None], cache_params=cache, use_cache=True)
+
+    return Subject(model, lambda ids: model(ids).logits, prefill, decode)
+
+
+def makers(size: str = "130m") -> dict[tuple[int, str], Callable[[], Subject]]:
+    """Generation of Mamba and implementation → what builds the subject, ours first."""
+    configs = {1: mamba.published_config(size), 2: mamba2.published_config(size)}
+    models: dict[int, Callable[..., LanguageModel]] = {
+        1: mamba.MambaLanguageModel,
+        2: mamba2.Mamba2LanguageModel,
     }
-    peers = {1: ("mamba_simple", "Mamba", shell), 2: ("mamba2", "Mamba2", shell2)}
-    for generation, (module, name, cfg) in peers.items():
-        if peer := imported(f"mamba_ssm.modules.{module}", name):
-            made[generation, "mamba_ssm"] = partial(_in_shell, cfg, peer)
+    made: dict[tuple[int, str], Callable[[], Subject]] = {}
+    for generation, build in models.items():
+        plain = partial(build, *configs[generation])
+        made[generation, OURS] = partial(reference, plain, fast=True)
+        made[generation, "mamba_ssm"] = partial(mamba_ssm, generation)
+        made[generation, "transformers"] = partial(transformers, generation)
+        made[generation, "reference"] = partial(reference, plain)
     return made
 
 
-def _in_shell(cfg: LanguageModelConfig, block: Callable[..., nn.Module]) -> nn.Module:
-    return LanguageModel(cfg, lambda _: block(d_model=cfg.d_model))
+def trained(subject: Subject, ids: Tensor) -> Call:
+    """A training step without its optimiser: the loss of the next token and all gradients."""
+    parameters = list(subject.model.parameters())
 
-
-def passes(model: nn.Module, ids: Tensor) -> dict[str, Callable[[], Any]]:
-    """The two passes over a batch of tokens."""
-
-    def forward() -> None:
-        with torch.no_grad():
-            model(ids)
-
-    def both() -> None:
-        logits = model(ids)
+    def step() -> None:
+        logits = subject.logits(ids)
         loss = cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
-        torch.autograd.grad(loss, list(model.parameters()))
+        torch.autograd.grad(loss, parameters)
 
-    return {"fwd": forward, "fwd_bwd": both}
+    return step
 
 
-def model_rows(place: Mapping[str, Any]) -> Iterator[Row]:
-    """One row a model and pass, in bfloat16; a model that fails is named on stderr."""
+def without_gradients(call: Call) -> Call:
+    """`call`, recording nothing."""
+
+    def run() -> Any:
+        with torch.no_grad():
+            return call()
+
+    return run
+
+
+def replayed(call: Call) -> Call:
+    """`call` recorded as a CUDA graph, after three calls that tune and allocate."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
+
+
+def decoding(subject: Subject, ids: Tensor, *, graph: bool = False) -> Call:
+    """One token a row, from a state that is prepared here."""
+    with torch.no_grad():
+        step = without_gradients(subject.decode(ids))
+    return replayed(step) if graph else step
+
+
+def passes(
+    subject: Subject, ids: Tensor
+) -> Iterator[tuple[str, dict[str, int], Callable[[], Call]]]:
+    """Name, sizes and maker of every pass that is timed."""
+    b, l = ids.shape
+    yield "fwd_bwd", {"b": b, "l": l}, lambda: trained(subject, ids)
+    yield "prefill", {"b": b, "l": l}, lambda: without_gradients(subject.prefill(ids))
+    for rows in DECODED:
+        one = ids.flatten()[:rows].contiguous()
+
+        yield "decode", {"b": rows}, partial(decoding, subject, one)
+        if ids.is_cuda:
+            yield "decode_graph", {"b": rows}, partial(decoding, subject, one, graph=True)
+
+
+def model_rows(
+    place: Mapping[str, Any], left: Callable[[], float], only: str | None = None
+) -> Iterator[Row]:
+    """One row a model and pass, in bfloat16, while time is left.
+
+    A pass that fails is named on stderr. `only` restricts the implementations.
+    """
     ids = torch.randint(50_000, (BATCH, LENGTH), device="cuda")
     for (generation, impl), make in makers().items():
-        try:
-            model = make().to("cuda", torch.bfloat16)
-            for name, run in passes(model, ids).items():
-                run()
-                torch.cuda.synchronize()
-                torch.cuda.reset_peak_memory_stats()
-                before = torch.cuda.memory_allocated()
-                ms, low, high = timed(run)
-                peak = (torch.cuda.max_memory_allocated() - before) / 2**20
-                yield Row(
-                    op="language_model", impl=impl, pass_=name,
-                    shape={"mamba": generation, "b": BATCH, "l": LENGTH}, dtype="bfloat16",
-                    ms=round(ms, 4), ms_low=round(low, 4), ms_high=round(high, 4), bytes_moved=0,
-                    flops=0, floor_ms=0.0, peak_mib=round(peak, 1), error=None,
-                    source_hash=source_hash(Path(__file__).parents[1]), **place,
-                )  # fmt: skip
-        except FAILURES as failure:
-            print(f"mamba {generation} {impl} failed: {failure!r:.500}", file=sys.stderr)
+        if left() <= 0:
+            return
+        if only not in (None, impl):
+            continue
+        subject = _made(generation, impl, make)
+        for name, shape, prepare in passes(subject, ids) if subject else ():
+            try:
+                run = prepare()
+                peak = peak_of(run)
+                ms, low, high = paced(run)
+            except FAILURES as failure:
+                print(f"mamba {generation} {impl} {name}: {failure!r:.300}", file=sys.stderr)
+                continue
+            yield Row(
+                op="language_model", impl=impl, pass_=name, shape={"mamba": generation, **shape},
+                dtype="bfloat16", ms=round(ms, 4), ms_low=round(low, 4), ms_high=round(high, 4),
+                bytes_moved=0, flops=0, floor_ms=0.0, peak_mib=round(peak, 1), error=None,
+                source_hash=operators_hash(Path(__file__).parents[1]), **place,
+            )  # fmt: skip
+        del subject
+        torch.cuda.empty_cache()
+
+
+def _made(generation: int, impl: str, make: Callable[[], Subject]) -> Subject | None:
+    try:
+        subject = make()
+        subject.model.to("cuda", torch.bfloat16)
+    except FAILURES as failure:
+        print(f"mamba {generation} {impl}: {failure!r:.300}", file=sys.stderr)
+        return None
+    return subject

@@ -36,10 +36,11 @@ class Row:
     run: str
     copy_tb_s: float
     matmul_tflop_s: float
+    state_mib: float | None = None  # what a layer keeps between tokens, where that is the question
 
     def as_json(self) -> str:
         """The row as one line."""
-        fields = asdict(self)
+        fields = {k: v for k, v in asdict(self).items() if k != "state_mib" or v is not None}
         return json.dumps({"pass" if k == "pass_" else k: v for k, v in fields.items()})
 
 
@@ -48,6 +49,14 @@ def source_hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def operators_hash(package: Path) -> str:
+    """The same over the sources of all operators, for rows that depend on every one of them."""
+    digest = hashlib.sha256()
+    for path in sorted(package.glob("*/kernel.py")):
+        digest.update(source_hash(path.parent).encode())
     return digest.hexdigest()[:16]
 
 

@@ -160,7 +160,6 @@ def causal_conv1d_fwd_kernel(
     i_d, i_t, i_b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     o_d = i_d * BLOCK_D + tl.arange(0, BLOCK_D)
     m_d = o_d < D
-    MASKED: tl.constexpr = PACKED or HAS_INIT
     x_ptr += i_b * stride_b
     y_ptr += i_b * L * D
     b_w0, b_w1 = _weight(w_ptr, o_d, m_d, 0, K), _weight(w_ptr, o_d, m_d, 1, K)
@@ -169,12 +168,13 @@ def causal_conv1d_fwd_kernel(
     if HAS_BIAS:
         b_bias += tl.load(bias_ptr + o_d, mask=m_d, other=0.0).to(tl.float32)
     p_t = i_t.to(tl.int64) * BLOCK_T
-    if MASKED:
+    inner = (p_t + BLOCK_T <= L) & (i_t >= HAS_INIT)  # the state meets the first rows only
+    if PACKED:
         _walk_forward(
             x_ptr, init_ptr, place_ptr, seq_ptr, y_ptr, b_w0, b_w1, b_w2, b_w3, b_bias,
             i_b, p_t, o_d, stride_t, L, D, K, SILU, HAS_INIT, PACKED, True, BLOCK_T,
         )  # fmt: skip
-    elif p_t + BLOCK_T <= L:
+    elif inner:
         _walk_forward(
             x_ptr, init_ptr, place_ptr, seq_ptr, y_ptr, b_w0, b_w1, b_w2, b_w3, b_bias,
             i_b, p_t, o_d, stride_t, L, D, K, SILU, HAS_INIT, PACKED, False, BLOCK_T,
@@ -203,7 +203,7 @@ def _backward_step(
 
     dx of a row is stored when the gradients of the three rows after it have been added.
     """
-    MASKED: tl.constexpr = PACKED or HAS_INIT
+    MASKED: tl.constexpr = EDGE and (PACKED or HAS_INIT)
     b_4 = _row(x_ptr, p_t, stride_t, L, o_d, D, EDGE)
     b_5 = _row(x_ptr, p_t + 1, stride_t, L, o_d, D, EDGE)
     b_6 = _row(x_ptr, p_t + 2, stride_t, L, o_d, D, EDGE)
@@ -314,7 +314,6 @@ def causal_conv1d_bwd_kernel(
     i_d, i_t, i_b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     o_d = i_d * BLOCK_D + tl.arange(0, BLOCK_D)
     m_d = o_d < D
-    MASKED: tl.constexpr = PACKED or HAS_INIT
     x_ptr += i_b * stride_b
     g_ptr += i_b * L * D
     dx_ptr += i_b * L * D
@@ -325,13 +324,14 @@ def causal_conv1d_bwd_kernel(
     if HAS_BIAS:
         b_bias += tl.load(bias_ptr + o_d, mask=m_d, other=0.0).to(tl.float32)
     first = i_t.to(tl.int64) * BLOCK_T
-    if MASKED:
+    inner = (first + BLOCK_T <= L) & (i_t >= HAS_INIT)  # the state meets the first rows only
+    if PACKED:
         _walk_backward(
             x_ptr, init_ptr, place_ptr, seq_ptr, g_ptr, dx_ptr, part_ptr,
             b_w0, b_w1, b_w2, b_w3, b_bias, i_b, first, o_d, stride_t, L, D,
             K, SILU, HAS_INIT, PACKED, True, BLOCK_T, BLOCK_D,
         )  # fmt: skip
-    elif first + BLOCK_T <= L:
+    elif inner:
         _walk_backward(
             x_ptr, init_ptr, place_ptr, seq_ptr, g_ptr, dx_ptr, part_ptr,
             b_w0, b_w1, b_w2, b_w3, b_bias, i_b, first, o_d, stride_t, L, D,

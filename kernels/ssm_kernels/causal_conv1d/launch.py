@@ -19,11 +19,11 @@ from ssm_kernels.tiling import ceil_div, power_of_2
 from ssm_ref.packing import sequence_bounds
 
 ROLLED_TAPS = 4
-# Rows of one program, and channels of one lane: H100, November 2026.
-BLOCK_T_FWD, BLOCK_T_BWD = 32, 64
+# Rows of one program, and channels of one lane: H200, November 2026.
+BLOCK_T_FWD, BLOCK_T_BWD = 16, 64
 LANE_FWD, LANE_BWD = 4, 2
 WIDE_TILE = {"BLOCK_T": 32, "BLOCK_D": 64}
-SUM_TILE = {"BLOCK_R": 32, "BLOCK_D": 32}
+SUM_TILE = {"BLOCK_R": 64, "BLOCK_D": 128}
 
 
 @operator("causal_conv1d")

@@ -16,8 +16,8 @@ def state_update_kernel(
     state_ptr, x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, index_ptr, y_ptr,
     stride_x, stride_dt, stride_B, stride_C, stride_z, low, high,
     H: tl.constexpr, G: tl.constexpr, P: tl.constexpr, N: tl.constexpr, TIED: tl.constexpr,
-    SOFTPLUS: tl.constexpr, HAS_D: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr,
-    HAS_INDEX: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
+    SOFTPLUS: tl.constexpr, HAS_D: tl.constexpr, D_BY_HEAD: tl.constexpr, HAS_Z: tl.constexpr,
+    HAS_BIAS: tl.constexpr, HAS_INDEX: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """BLOCK_P rows of one head's state and their outputs. Grid: (heads · blocks of p, b).
 
@@ -32,14 +32,13 @@ def state_update_kernel(
     o_n = tl.arange(0, BLOCK_N)
     m_p, m_n = o_p < P, o_n < N
     o_row = i_h * P + o_p
-    i_state = i_b
+    i_state, m_live = i_b, m_p
     if HAS_INDEX:
         i_state = tl.load(index_ptr + i_b).to(tl.int64)
-    limit = tl.where(i_state >= 0, P, 0)
-    m_live = o_p < limit
+        m_live = o_p < tl.where(i_state >= 0, P, 0)
+        i_state = tl.where(i_state >= 0, i_state, 0)
     m = m_live[:, None] & m_n[None, :]
-    p_state = tl.where(i_state >= 0, i_state, 0) * (H * P * N)
-    p_state = state_ptr + p_state + o_row[:, None] * N + o_n[None, :]
+    p_state = state_ptr + i_state * (H * P * N) + (o_row[:, None] * N + o_n[None, :])
     b_h = tl.load(p_state, mask=m, other=0.0).to(tl.float32)
     b_x = tl.load(x_ptr + i_b * stride_x + o_row, mask=m_p, other=0.0).to(tl.float32)
     p_n = (i_h // (H // G)) * N + o_n
@@ -66,9 +65,11 @@ def state_update_kernel(
     tl.store(p_state, b_h.to(state_ptr.dtype.element_ty), mask=m)
     b_y = tl.sum(b_h * b_C[None, :], axis=1)
     if HAS_D:
-        b_y += tl.load(D_ptr + o_row, mask=m_p, other=0.0).to(tl.float32) * b_x
+        p_D = i_h + o_p * 0 if D_BY_HEAD else o_row
+        b_y += tl.load(D_ptr + p_D, mask=m_p, other=0.0).to(tl.float32) * b_x
     if HAS_Z:
         b_z = tl.load(z_ptr + i_b * stride_z + o_row, mask=m_p, other=0.0).to(tl.float32)
         b_y = b_y * b_z * tl.sigmoid(b_z)
-    b_y = tl.where(m_live, b_y, 0.0)
+    if HAS_INDEX:
+        b_y = tl.where(m_live, b_y, 0.0)
     tl.store(y_ptr + i_b * (H * P) + o_row, b_y.to(y_ptr.dtype.element_ty), mask=m_p)

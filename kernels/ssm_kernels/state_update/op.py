@@ -19,8 +19,9 @@ from ssm_kernels.tiling import ceil_div, power_of_2
 from ssm_ref.selective.selective_scan import selective_scan_step
 from ssm_ref.selective.ssd import ssd_step
 
-# State values of one program with few programs, and with many: H100, November 2026.
-TILE_FEW, TILE_MANY, MANY_PROGRAMS = 512, 4096, 4096
+# State values and warps of one program while there are few, and once there are ten such programs
+# a multiprocessor: H200, November 2026.
+FEW, MANY, MANY_PROGRAMS = (512, 1), (2048, 8), 1320
 
 
 def state_update(
@@ -79,23 +80,22 @@ def update(
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     if not y.numel():
         return y
-    wide_D = None
-    if D is not None:
-        wide_D = (D if D.ndim == x.ndim - 1 else D[:, None].expand(-1, p)).contiguous()
     block_n = power_of_2(n)
-    values = x.numel() * block_n
-    tile = TILE_MANY if values // TILE_MANY >= MANY_PROGRAMS else TILE_FEW
+    many = x.numel() * block_n >= MANY_PROGRAMS * MANY[0]
+    tile, warps = MANY if many else FEW
     block_p = min(power_of_2(p), max(1, tile // block_n))
     rows = [_row(t) for t in (x, dt, B, C)]
     gate = None if z is None else _row(z)
     strides = [t.stride(0) for t in rows]
     state_update_kernel[(heads * ceil_div(p, block_p), x.shape[0])](
-        state, rows[0], rows[1], A.contiguous(), rows[2], rows[3], wide_D, gate,
+        state, rows[0], rows[1], A.contiguous(), rows[2], rows[3],
+        None if D is None else D.contiguous(), gate,
         None if dt_bias is None else dt_bias.contiguous(), state_indices, y,
         *strides, 0 if gate is None else gate.stride(0), limits[0], limits[1],
         H=heads, G=g, P=p, N=n, TIED=tied, SOFTPLUS=softplus, HAS_D=D is not None,
-        HAS_Z=z is not None, HAS_BIAS=dt_bias is not None, HAS_INDEX=state_indices is not None,
-        BLOCK_P=block_p, BLOCK_N=block_n, num_warps=4 if block_p * block_n >= 1024 else 1,
+        D_BY_HEAD=D is not None and D.ndim < x.ndim - 1, HAS_Z=z is not None,
+        HAS_BIAS=dt_bias is not None, HAS_INDEX=state_indices is not None,
+        BLOCK_P=block_p, BLOCK_N=block_n, num_warps=min(warps, max(1, block_p * block_n // 256)),
     )  # fmt: skip
     return y
 
@@ -157,7 +157,9 @@ def _reference(
 
 def _row(t: Tensor) -> Tensor:
     """t with everything but the batch's stride contiguous: itself where it can be."""
-    return t if t.shape[0] == 0 or t[0].is_contiguous() else t.contiguous()
+    if t.is_contiguous() or t.shape[0] == 0 or t[0].is_contiguous():
+        return t
+    return t.contiguous()
 
 
 def _check(

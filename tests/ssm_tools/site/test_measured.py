@@ -57,6 +57,17 @@ def test_lengths_are_drawn_per_token() -> None:
     assert length_plot(rows[:2], WORDS) == ""
 
 
+def test_one_sequence_has_a_line_of_its_own() -> None:
+    rows = [
+        {"impl": "ssm_kernels", "pass": "fwd", "shape": {"b": b, "l": l}, "ms": 1.0}
+        for b, l in ((64, 512), (16, 2048), (1, 32768), (1, 512), (1, 2048))
+    ]
+    svg = length_plot(rows, WORDS)
+    assert svg.count("<polyline") == 2
+    assert "ssm_kernels, b 1, fwd" in svg
+    assert length_plot(rows[:3], WORDS).count("<polyline") == 1
+
+
 def test_labels_of_near_lines_do_not_meet() -> None:
     rows = [
         row(f"impl{n}", 1 + n / 1000, shape={"b": 1, "l": l})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ssm_kernels.bench.row import source_hash
+from ssm_kernels.bench.row import operators_hash, source_hash
 from ssm_tools.concepts import Paper
 from ssm_tools.concepts.rows import operator_hash
 from ssm_tools.site.context import script_json
@@ -139,5 +139,8 @@ def test_rows_are_fresh_while_the_measured_sources_stand(tmp_path: Path) -> None
     (folder / "op.py").write_text("y = 1\n", encoding="utf-8")
     recorded = source_hash(folder)
     assert operator_hash(tmp_path, "op") == recorded
+    every = operator_hash(tmp_path, "language_model")  # no folder of that name: all operators
+    assert every == operators_hash(folder.parent)
     (folder / "op.py").write_text("y = 2\n", encoding="utf-8")
     assert operator_hash(tmp_path, "op") != recorded
+    assert operator_hash(tmp_path, "language_model") != every

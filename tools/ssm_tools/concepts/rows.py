@@ -18,9 +18,22 @@ def rows_path(root: Path, measurement: str) -> Path:
 
 
 def operator_hash(root: Path, operator: str) -> str:
-    """Return SHA-256 over the names and bytes of its Python files, as rows record it."""
+    """Return SHA-256 over the names and bytes of its Python files, as rows record it.
+
+    What is measured and has no folder of its own, such as whole models, stands on all operators.
+    """
+    package = root / "kernels" / "ssm_kernels"
+    if (package / operator).is_dir():
+        return _folder_hash(package / operator)
     digest = hashlib.sha256()
-    for path in sorted((root / "kernels" / "ssm_kernels" / operator).glob("*.py")):
+    for path in sorted(package.glob("*/kernel.py")):
+        digest.update(_folder_hash(path.parent).encode())
+    return digest.hexdigest()[:DIGITS]
+
+
+def _folder_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:DIGITS]
 

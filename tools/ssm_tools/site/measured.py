@@ -73,8 +73,9 @@ def is_stale(root: Path, row: Row) -> bool:
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     """The columns that some row fills."""
-    order = ("op", "pass", "shape", "dtype", "impl", "ms", "floor_ms", "peak_mib", "error")
-    return [key for key in order if any(row.get(key) not in (None, "") for row in rows)]
+    order = ("op", "pass", "shape", "dtype", "impl", "ms", "floor_ms", "peak_mib")
+    order += ("state_mib", "error")
+    return [key for key in order if any(row.get(key) not in (None, "", 0.0) for row in rows)]
 
 
 def measurements(root: Path, name: str, words: Mapping[str, str]) -> str:

@@ -68,13 +68,21 @@ def length_plot(rows: Sequence[Row], words: Mapping[str, str]) -> str:
 
 
 def _lines(rows: Sequence[Row]) -> dict[tuple[str, str], Points]:
-    found: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    """Lines of the largest batch of each length and, where that is another, of one sequence."""
+    found: dict[tuple[str, str], dict[int, dict[int, float]]] = defaultdict(dict)
     for row in rows:
         shape = row.get("shape")
         if row.get("pass") in ("fwd", "fwd_bwd") and isinstance(shape, dict) and shape.get("l"):
-            tokens = shape["l"] * shape.get("b", 1)
-            found[str(row["impl"]), str(row["pass"])][shape["l"]] = 1e6 * row["ms"] / tokens
-    return {key: sorted(points.items()) for key, points in found.items() if len(points) >= FEWEST}
+            b = shape.get("b", 1)
+            times = found[str(row["impl"]), str(row["pass"])].setdefault(shape["l"], {})
+            times[b] = 1e6 * row["ms"] / (shape["l"] * b)
+    lines: dict[tuple[str, str], Points] = {}
+    for (impl, pass_), by_length in found.items():
+        lines[impl, pass_] = [(l, by_length[l][max(by_length[l])]) for l in sorted(by_length)]
+        single = [(l, by_length[l][1]) for l in sorted(by_length) if 1 in by_length[l]]
+        if any(len(times) > 1 for times in by_length.values()):
+            lines[f"{impl}, b 1", pass_] = single
+    return {key: points for key, points in lines.items() if len(points) >= FEWEST}
 
 
 def _ticks(low: float, high: float) -> list[float]:
