@@ -11,7 +11,7 @@ from ssm_kernels.causal_conv1d.op import causal_conv1d, causal_conv1d_step
 from ssm_kernels.gated_rms_norm.op import gated_rms_norm
 from ssm_kernels.selective_scan.op import selective_scan
 from ssm_kernels.ssd.op import ssd
-from ssm_kernels.state_update.op import state_update
+from ssm_kernels.state_update.op import state_step
 from ssm_ref.selective import causal_conv1d as definition
 from ssm_ref.selective.gated_rms_norm import GatedRMSNorm
 from ssm_ref.selective.mamba import Mamba
@@ -43,10 +43,10 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
     swaps: dict[type[nn.Module], Swaps] = {
         Mamba: {
             "scan": selective_scan,
-            "scan_step": _unless_recording(_updated, selective_scan_step),
+            "scan_step": _unless_recording(state_step, selective_scan_step),
             **convolutions,
         },
-        Mamba2: {"scan": ssd, "scan_step": _unless_recording(_updated, ssd_step), **convolutions},
+        Mamba2: {"scan": ssd, "scan_step": _unless_recording(state_step, ssd_step), **convolutions},
         BidirectionalMamba: {"scan": selective_scan},
         SS2D: {"scan": selective_scan},
         GatedRMSNorm: {"norm": gated_rms_norm},
@@ -63,14 +63,6 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
         kinds = ", ".join(kind.__name__ for kind in swaps)
         raise ValueError(f"the model must contain one of {kinds}; got {type(model).__name__}")
     return model
-
-
-def _updated(
-    state: Tensor, *operands: Tensor, backend: str, **options: Any
-) -> tuple[Tensor, Tensor]:
-    """`state_update` with the contract of a step of `ssm_ref`: the given state is left alone."""
-    state = state.clone()
-    return state_update(state, *operands, backend=backend, **options), state
 
 
 def _unless_recording(fast: Operator, slow: Operator) -> Operator:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssm_kernels.state_update.op import state_update
+from ssm_kernels.state_update.op import state_step, state_update
 
 RTOL = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
 Error = Callable[[Tensor, Tensor], float]
@@ -53,6 +53,22 @@ def test_matches_definition(
     assert y.dtype == kernel_dtype
     assert relative_error(y, want) < RTOL[kernel_dtype]
     assert relative_error(state, after) < RTOL[torch.float32]
+
+
+@pytest.mark.parametrize("backend", ["triton", "reference"])
+@pytest.mark.parametrize("shape", [MAMBA, MAMBA2])
+def test_a_step_leaves_its_state_alone(
+    shape: tuple[int, ...], backend: str, device: torch.device
+) -> None:
+    t = {n: v.float().to(device) for n, v in inputs(shape).items()}
+    want, after = run(backend, t, dt_softplus=True)
+    kept = t["state"].clone()
+    y, state = state_step(**t, dt_softplus=True, backend=backend)
+    assert torch.equal(y, want)
+    assert torch.equal(state, after)
+    assert torch.equal(t["state"], kept)
+    with pytest.raises(ValueError, match="state must have 3 rows like x; got 2"):
+        state_step(**(t | {"state": t["state"][:2]}), backend=backend)
 
 
 @pytest.mark.parametrize("shape", [MAMBA, MAMBA2])
@@ -111,6 +127,7 @@ def test_opcheck(shape: tuple[int, ...], device: torch.device) -> None:
     t = {n: v.float().to(device) for n, v in inputs(shape).items()}
     args = (*t.values(), True, [0.0, 2.0], None)
     torch.library.opcheck(torch.ops.ssm_kernels.state_update.default, args)
+    torch.library.opcheck(torch.ops.ssm_kernels.state_step.default, args[:-1])
 
 
 def test_compiles_without_graph_breaks(device: torch.device) -> None:

@@ -1,5 +1,8 @@
 """What the first call costs with an empty cache: compilation and tuning, in a fresh process.
 
+Left out is what PyTorch does the first time gradients are asked for (it imports sympy), and all
+imports of the peer: they are paid once, whatever the operator.
+
 `python -m ssm_kernels.bench.cold OP IMPL` prints one line of JSON for each pass as it ends.
 """
 
@@ -83,6 +86,8 @@ def main(argv: list[str]) -> int:
         name: t.detach().requires_grad_(with_gradients) for name, t in chosen.operands.items()
     }
     grad = torch.ones_like(chosen.layout(next(iter(case.impls.values())).operands["x"]))
+    one = torch.ones(1, device=grad.device, requires_grad=True)
+    torch.autograd.grad(2 * one, one, torch.ones_like(one))
     torch.cuda.synchronize()
     for pass_ in case.costs:
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Device code of state_update: the state is read once and written once, in place."""
+"""Device code of state_update: the state is read once and the next one written once."""
 
 import triton
 import triton.language as tl
@@ -13,13 +13,16 @@ def _softplus(b_dt):
 
 @triton.jit
 def state_update_kernel(
-    state_ptr, x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, index_ptr, y_ptr,
+    state_ptr, next_ptr, x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, index_ptr,
+    y_ptr,
     stride_x, stride_dt, stride_B, stride_C, stride_z, low, high,
     H: tl.constexpr, G: tl.constexpr, P: tl.constexpr, N: tl.constexpr, TIED: tl.constexpr,
     SOFTPLUS: tl.constexpr, HAS_D: tl.constexpr, D_BY_HEAD: tl.constexpr, HAS_Z: tl.constexpr,
     HAS_BIAS: tl.constexpr, HAS_INDEX: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """BLOCK_P rows of one head's state and their outputs. Grid: (heads · blocks of p, b).
+
+    The next state may take the place of the given one.
 
     TIED (Mamba-2): dt, its bias and A are one number a head. Otherwise (Mamba) dt and its bias are
     one number a row and A is a matrix, and each of the H heads is a group of channels. A negative
@@ -38,8 +41,8 @@ def state_update_kernel(
         m_live = o_p < tl.where(i_state >= 0, P, 0)
         i_state = tl.where(i_state >= 0, i_state, 0)
     m = m_live[:, None] & m_n[None, :]
-    p_state = state_ptr + i_state * (H * P * N) + (o_row[:, None] * N + o_n[None, :])
-    b_h = tl.load(p_state, mask=m, other=0.0).to(tl.float32)
+    p_state = i_state * (H * P * N) + (o_row[:, None] * N + o_n[None, :])
+    b_h = tl.load(state_ptr + p_state, mask=m, other=0.0).to(tl.float32)
     b_x = tl.load(x_ptr + i_b * stride_x + o_row, mask=m_p, other=0.0).to(tl.float32)
     p_n = (i_h // (H // G)) * N + o_n
     b_B = tl.load(B_ptr + i_b * stride_B + p_n, mask=m_n, other=0.0).to(tl.float32)
@@ -62,7 +65,7 @@ def state_update_kernel(
         b_A = tl.load(p_A, mask=m_p[:, None] & m_n[None, :], other=0.0).to(tl.float32)
         b_decay = tl.exp(b_dt[:, None] * b_A)
     b_h = b_h * b_decay + (b_dt * b_x)[:, None] * b_B[None, :]
-    tl.store(p_state, b_h.to(state_ptr.dtype.element_ty), mask=m)
+    tl.store(next_ptr + p_state, b_h.to(next_ptr.dtype.element_ty), mask=m)
     b_y = tl.sum(b_h * b_C[None, :], axis=1)
     if HAS_D:
         p_D = i_h + o_p * 0 if D_BY_HEAD else o_row

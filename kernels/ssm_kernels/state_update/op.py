@@ -1,8 +1,8 @@
-"""One decode step of Mamba and Mamba-2 in Triton: the state is updated in place.
+"""One decode step of Mamba and Mamba-2 in Triton, in place or into a new state.
 
-`state_update` computes what `selective_scan_step` and `ssd_step` of `ssm_ref` define, for rows of a
-larger table of states if asked to. One operator, `ssm_kernels::state_update`, carries it. It never
-synchronises and can be captured in a CUDA graph.
+`state_update` and `state_step` compute what `selective_scan_step` and `ssd_step` of `ssm_ref`
+define, the first in place and for rows of a larger table of states if asked to. An operator of the
+same name carries each. They never synchronise and can be captured in a CUDA graph.
 """
 
 import math
@@ -57,6 +57,32 @@ def state_update(
     )  # fmt: skip
 
 
+def state_step(
+    state: Float[Tensor, "b d n"] | Float[Tensor, "b h p n"],
+    x: Float[Tensor, "b ..."],
+    dt: Float[Tensor, "b h"],
+    A: Float[Tensor, "d n"] | Float[Tensor, " h"],
+    B: Float[Tensor, "b *g n"],
+    C: Float[Tensor, "b *g n"],
+    *,
+    D: Float[Tensor, "..."] | None = None,
+    z: Float[Tensor, "b ..."] | None = None,
+    dt_bias: Float[Tensor, " h"] | None = None,
+    dt_softplus: bool = False,
+    dt_limit: tuple[float, float] = (0.0, math.inf),
+    backend: str = "auto",
+) -> tuple[Float[Tensor, "b ..."], Float[Tensor, "b d n"] | Float[Tensor, "b h p n"]]:
+    """The output of one step and the next state, in memory of its own; the rest as above."""
+    B, C = (t[:, None] if t.ndim == 2 else t for t in (B, C))
+    _check(state, x, dt, A, B, C, D, z, dt_bias, dt_limit, None)
+    operands = (x, dt, A, B, C, D, z, dt_bias, dt_softplus, list(dt_limit))
+    if uses_triton(backend, x):
+        y, after = step(state, *operands)
+        return y, after
+    after = state.clone()
+    return _reference(after, *operands, None), after
+
+
 @operator("state_update", mutates_args=("state",))
 def update(
     state: Tensor,
@@ -72,32 +98,8 @@ def update(
     limits: list[float],
     state_indices: Tensor | None,
 ) -> Tensor:
-    """The launch: Mamba as one head a group of channels, Mamba-2 as it is."""
-    check_device(x)
-    tied = state.ndim == 4
-    g, n = B.shape[1:]
-    heads, p = state.shape[1:3] if tied else (g, state.shape[1] // g)
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    if not y.numel():
-        return y
-    block_n = power_of_2(n)
-    many = x.numel() * block_n >= MANY_PROGRAMS * MANY[0]
-    tile, warps = MANY if many else FEW
-    block_p = min(power_of_2(p), max(1, tile // block_n))
-    rows = [_row(t) for t in (x, dt, B, C)]
-    gate = None if z is None else _row(z)
-    strides = [t.stride(0) for t in rows]
-    state_update_kernel[(heads * ceil_div(p, block_p), x.shape[0])](
-        state, rows[0], rows[1], A.contiguous(), rows[2], rows[3],
-        None if D is None else D.contiguous(), gate,
-        None if dt_bias is None else dt_bias.contiguous(), state_indices, y,
-        *strides, 0 if gate is None else gate.stride(0), limits[0], limits[1],
-        H=heads, G=g, P=p, N=n, TIED=tied, SOFTPLUS=softplus, HAS_D=D is not None,
-        D_BY_HEAD=D is not None and D.ndim < x.ndim - 1, HAS_Z=z is not None,
-        HAS_BIAS=dt_bias is not None, HAS_INDEX=state_indices is not None,
-        BLOCK_P=block_p, BLOCK_N=block_n, num_warps=min(warps, max(1, block_p * block_n // 256)),
-    )  # fmt: skip
-    return y
+    """The launch, in place."""
+    return _launch(state, state, x, dt, A, B, C, D, z, dt_bias, softplus, limits, state_indices)
 
 
 @update.register_fake
@@ -116,6 +118,85 @@ def _(
     state_indices: Tensor | None,
 ) -> Tensor:
     return x.new_empty(x.shape)
+
+
+@operator("state_step")
+def step(
+    state: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    softplus: bool,
+    limits: list[float],
+) -> tuple[Tensor, Tensor]:
+    """The launch, from one state into another."""
+    after = torch.empty_like(state)
+    return _launch(state, after, x, dt, A, B, C, D, z, dt_bias, softplus, limits, None), after
+
+
+@step.register_fake
+def _(
+    state: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    softplus: bool,
+    limits: list[float],
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), state.new_empty(state.shape)
+
+
+def _launch(
+    state: Tensor,
+    after: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    softplus: bool,
+    limits: list[float],
+    state_indices: Tensor | None,
+) -> Tensor:
+    """Mamba as one head a group of channels, Mamba-2 as it is."""
+    check_device(x)
+    tied = state.ndim == 4
+    g, n = B.shape[1:]
+    heads, p = state.shape[1:3] if tied else (g, state.shape[1] // g)
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    if not y.numel():
+        return y
+    block_n = power_of_2(n)
+    many = x.numel() * block_n >= MANY_PROGRAMS * MANY[0]
+    tile, warps = MANY if many else FEW
+    block_p = min(power_of_2(p), max(1, tile // block_n))
+    rows = [_row(t) for t in (x, dt, B, C)]
+    gate = None if z is None else _row(z)
+    strides = [t.stride(0) for t in rows]
+    state_update_kernel[(heads * ceil_div(p, block_p), x.shape[0])](
+        state, after, rows[0], rows[1], A.contiguous(), rows[2], rows[3],
+        None if D is None else D.contiguous(), gate,
+        None if dt_bias is None else dt_bias.contiguous(), state_indices, y,
+        *strides, 0 if gate is None else gate.stride(0), limits[0], limits[1],
+        H=heads, G=g, P=p, N=n, TIED=tied, SOFTPLUS=softplus, HAS_D=D is not None,
+        D_BY_HEAD=D is not None and D.ndim < x.ndim - 1, HAS_Z=z is not None,
+        HAS_BIAS=dt_bias is not None, HAS_INDEX=state_indices is not None,
+        BLOCK_P=block_p, BLOCK_N=block_n, num_warps=min(warps, max(1, block_p * block_n // 256)),
+    )  # fmt: skip
+    return y
 
 
 def _reference(
