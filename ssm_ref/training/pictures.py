@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from ssm_ref.training.batch import Batch, generator
 from ssm_ref.training.files import Digits, ImageSource
@@ -100,3 +101,26 @@ class ShiftedImages:
     def validation(self, count: int, size: int) -> Iterator[Batch]:
         """The held-out pictures as they are."""
         return self.base.validation(count, size)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinearPictureConfig:
+    """What labelled pictures give."""
+
+    image: tuple[int, int]
+    channels: int
+    n_classes: int
+
+
+class LinearPicture(nn.Module):
+    """The baseline: a weight for every pixel."""
+
+    def __init__(self, cfg: LinearPictureConfig) -> None:
+        super().__init__()
+        h, w = cfg.image
+        self.head = nn.Linear(cfg.channels * h * w, cfg.n_classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of the classes from (b, c, h, w)."""
+        logits: Tensor = self.head(image.flatten(1))
+        return logits

@@ -9,7 +9,7 @@ from torch import nn
 from ssm_ref.training.brain import BrainSlices, PixelClassifier, PixelClassifierConfig
 from ssm_ref.training.canvases import Canvases, Detector
 from ssm_ref.training.noisy_pictures import NoisyPictures, PackedDiS
-from ssm_ref.training.pictures import MNIST
+from ssm_ref.training.pictures import MNIST, LinearPicture, LinearPictureConfig
 from ssm_ref.vision.detection import FCOS, FCOSConfig
 from ssm_ref.vision.dis import DiS, DiSConfig
 from ssm_ref.vision.segmentation import VMUNet, VMUNetConfig
@@ -33,6 +33,7 @@ class AnySize:
 # The config classes of each model and the call that takes them in order.
 MODELS: Mapping[str, tuple[tuple[type[Any], ...], Callable[..., nn.Module]]] = {
     "vmamba": ((VMambaConfig, AnySize), lambda cfg, _: VMamba(cfg)),
+    "linear_picture": ((LinearPictureConfig,), LinearPicture),
     "vm_unet": ((VMUNetConfig,), VMUNet),
     "pixel_classifier": ((PixelClassifierConfig,), PixelClassifier),
     "fcos": ((VMambaConfig, FCOSConfig), lambda body, cfg: Detector(FCOS(body, cfg))),

@@ -1,19 +1,19 @@
 """FCOS on VMamba: a detector without anchors, which answers at every place of every map.
 
-    P_i = conv(Q_i),   Q_i = W_i C_i + Q_{i+1} at twice its size                             (1)
-    per place (x, y) of a level of stride s:  class logits, distances s · exp(a v), centre   (2)
-    box = (x − l, y − t, x + r, y + b)                                                       (3)
-    centre* = sqrt(min(l, r) / max(l, r) · min(t, b) / max(t, b))                            (4)
-    loss = (Σ focal(class) + Σ_{inside} (1 − GIoU) + Σ_{inside} BCE(centre)) / N             (5)
-    focal(p) = −α (1 − p)^γ ln p   for the class wanted,   −(1 − α) p^γ ln(1 − p)   else     (6)
-    score = sqrt(p(class) · centre)                                                          (7)
+    P_i = conv(Q_i),   Q_i = W_i C_i + Q_{i+1} at twice its size                             (4)
+    per place (x, y) of a level of stride s:  class logits, distances s · exp(a v), centre   (5)
+    box = (x − l, y − t, x + r, y + b)                                                       (6)
+    centre* = sqrt(min(l, r) / max(l, r) · min(t, b) / max(t, b))                            (7)
+    loss = (Σ focal(class) + Σ_{inside} (1 − GIoU) + Σ_{inside} BCE(centre)) / N             (8)
+    focal(p) = −α (1 − p)^γ ln p   for the class wanted,   −(1 − α) p^γ ln(1 − p)   else     (9)
+    score = sqrt(p(class) · centre)                                                          (10)
 
 C_i are the maps of the backbone, P_i those of the feature pyramid, all of one width; levels above
 the last come from convolutions of stride 2. The same head reads every level, with a scale a of its
 own. A place belongs to the smallest box that holds it
 within 1.5 strides of the middle, if the box is of the level's size: its largest distance lies in
 (4 s, 8 s], without the bound below at the first level and above at the last; other places are
-background. N counts the places inside boxes. Answers are scored by Eq. (7), and of those that
+background. N counts the places inside boxes. Answers are scored by Eq. (10), and of those that
 overlap the best is kept.
 
 Source: Tian et al., FCOS, ICCV 2019, arXiv:1904.01355; Lin et al., Feature Pyramid Networks, CVPR
@@ -84,7 +84,7 @@ class Predictions(NamedTuple):
 
 
 class Pyramid(nn.Module):
-    """Eq. (1): maps of one width that carry what coarser maps know down to finer ones."""
+    """Eq. (4): maps of one width that carry what coarser maps know down to finer ones."""
 
     def __init__(self, widths: list[int], cfg: FCOSConfig) -> None:
         super().__init__()
@@ -109,14 +109,14 @@ class Pyramid(nn.Module):
             if above is not None:
                 x = x + functional.interpolate(above, size=x.shape[2:], mode="nearest")
             above = x
-            levels.insert(0, self.output[i](x))  # (1)
+            levels.insert(0, self.output[i](x))  # (4)
         for i, conv in enumerate(self.extra):
-            levels.append(conv(levels[-1].relu() if i else levels[-1]))  # (1)
+            levels.append(conv(levels[-1].relu() if i else levels[-1]))  # (4)
         return levels
 
 
 class Head(nn.Module):
-    """Two towers of convolutions that are the same on every level, Eq. (2)."""
+    """Two towers of convolutions that are the same on every level, Eq. (5)."""
 
     def __init__(self, cfg: FCOSConfig, n_levels: int) -> None:
         super().__init__()
@@ -138,14 +138,14 @@ class Head(nn.Module):
     def forward(self, level: Tensor, i: int, stride: int) -> tuple[Tensor, Tensor, Tensor]:
         """Class logits, distances in pixels and centre logit of level i, rows of places."""
         told = self.box_tower(level)
-        distances = stride * (self.scales[i] * self.distances(told)).exp()  # (2)
+        distances = stride * (self.scales[i] * self.distances(told)).exp()  # (5)
         outputs = (self.classes(self.class_tower(level)), distances, self.centre(told))
         classes, distances, centre = (x.flatten(2).transpose(1, 2) for x in outputs)
         return classes, distances, centre[..., 0]
 
 
 class FCOS(nn.Module):
-    """The detector of Eqs. (1) to (3) and (7); the backbone's classifier is left out."""
+    """The detector of Eqs. (4) to (6) and (10); the backbone's classifier is left out."""
 
     def __init__(
         self, backbone: VMambaConfig, cfg: FCOSConfig, *, scan: Operator = selective_scan_chunked
@@ -207,16 +207,16 @@ def rows(told: Predictions) -> list[Predictions]:
 
 
 def boxes_of(told: Predictions) -> Float[Tensor, "b l 4"]:
-    """Corners out of distances, Eq. (3)."""
+    """Corners out of distances, Eq. (6)."""
     near, far = told.distances.split(2, dim=-1)
-    return torch.cat([told.places - near, told.places + far], dim=-1)  # (3)
+    return torch.cat([told.places - near, told.places + far], dim=-1)  # (6)
 
 
 def answers(told: Predictions, size: tuple[int, ...], least: float, most: int) -> Boxes:
-    """The boxes that predictions for one picture of `size` come to, Eq. (7)."""
+    """The boxes that predictions for one picture of `size` come to, Eq. (10)."""
     probability = told.classes[0].float().sigmoid()
     place, k = (probability >= least).nonzero(as_tuple=True)
-    score = (probability[place, k] * told.centre[0, place].float().sigmoid()).sqrt()  # (7)
+    score = (probability[place, k] * told.centre[0, place].float().sigmoid()).sqrt()  # (10)
     edge = torch.tensor([size[1], size[0]] * 2, device=score.device)
     boxes = torch.minimum(boxes_of(told)[0, place].float().clamp(min=0), edge)
     kept = suppress(boxes, score, k)[:most]
@@ -260,15 +260,15 @@ def assign(
 
 
 def centreness(distances: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch"]:
-    """Eq. (4): 1 in the middle of a box and 0 on its edge."""
+    """Eq. (7): 1 in the middle of a box and 0 on its edge."""
     left, top, right, bottom = distances.unbind(dim=-1)
     across = torch.minimum(left, right) / torch.maximum(left, right)
     down = torch.minimum(top, bottom) / torch.maximum(top, bottom)
-    return (across * down).sqrt()  # (4)
+    return (across * down).sqrt()  # (7)
 
 
 def detection_loss(told: Predictions, truth: Float[Tensor, "b n 5"]) -> tuple[Tensor, Tensor]:
-    """The sum in Eq. (5) and N, which is 1 where no place is inside a box.
+    """The sum in Eq. (8) and N, which is 1 where no place is inside a box.
 
     Rows of `truth` are class, x0, y0, x1, y1; rows of class −1 are padding.
     """
@@ -285,15 +285,15 @@ def detection_loss(told: Predictions, truth: Float[Tensor, "b n 5"]) -> tuple[Te
         told.centre.float(), wanted.centre, reduction="none"
     )
     loss = loss + torch.where(inside, shape + centre, 0.0).sum()
-    return loss, inside.sum().clamp(min=1)  # (5)
+    return loss, inside.sum().clamp(min=1)  # (8)
 
 
 def focal_loss(logits: Float[Tensor, "*any"], wanted: Int[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """Eq. (6): cross entropy in which what is already right weighs little."""
+    """Eq. (9): cross entropy in which what is already right weighs little."""
     sign = 2 * wanted - 1
     entropy = -functional.logsigmoid(sign * logits)
     weight = torch.where(wanted == 1, ALPHA, 1 - ALPHA)
-    return weight * (-sign * logits).sigmoid() ** GAMMA * entropy  # (6)
+    return weight * (-sign * logits).sigmoid() ** GAMMA * entropy  # (9)
 
 
 def _tower(cfg: FCOSConfig) -> nn.Sequential:

@@ -1,17 +1,17 @@
 """DiS, a diffusion backbone of state space layers: time, class and noisy patches are one sequence.
 
-    t_1 = [class; time; patches of x_t] + positions                                          (1)
-    c_i = mixer_i(norm_i(t_i)),                      i = 1 … 2n + 1                          (2)
-    t_{i+1} = t_i + c_i,                             i = 1 … n                               (3)
-    t_{i+1} = t_i + W_i [c_i; c_{2n+1−i}] + b_i,     i = n + 1 … 2n                          (4)
-    ε = patches of (W ((1 + scale) ⊙ norm(norm(t_{2n+1} + c_{2n+1})) + shift) + b)           (5)
-    [shift, scale] = W SiLU(time + class) + b                                                (6)
+    t_1 = [class; time; patches of x_t] + positions                                          (7)
+    c_i = mixer_i(norm_i(t_i)),                      i = 1 … 2n + 1                          (8)
+    t_{i+1} = t_i + c_i,                             i = 1 … n                               (9)
+    t_{i+1} = t_i + W_i [c_i; c_{2n+1−i}] + b_i,     i = n + 1 … 2n                          (10)
+    ε = patches of (W ((1 + scale) ⊙ norm(norm(t_{2n+1} + c_{2n+1})) + shift) + b)           (11)
+    [shift, scale] = W SiLU(time + class) + b                                                (12)
 
 time is an MLP over waves of the step t, class a row of a table, whose last row means none; without
-classes there is no class token and Eq. (5) has neither shift nor scale. mixer is
-`bidirectional_mamba`, so cost grows linearly with the number of patches. Eq. (4) is a U-Net's skip:
-what a shallow layer found joins what the last one found, before both are added to the residual, as
-in the published code.
+classes there is no class token and Eq. (11) has neither shift nor scale. mixer is
+`bidirectional_mamba`, so cost grows linearly with the number of patches. Eq. (10) is a U-Net's
+skip: what a shallow layer found joins what the last one found, before both are added to the
+residual, as in the published code.
 
 Sources: Fei et al., DiS, arXiv:2402.05608, and its published code, which gives the sizes; long
 skips from Bao et al., U-ViT, CVPR 2023, arXiv:2209.12152. That code adds the two directions of the
@@ -99,7 +99,7 @@ def waves(t: Int[Tensor, " b"], d: int) -> Float[Tensor, "b d"]:
 
 
 class DiSLayer(nn.Module):
-    """Normalise and mix, Eq. (2), with the weights of the skip that leads in, Eq. (4), if any."""
+    """Normalise and mix, Eq. (8), with the weights of the skip that leads in, Eq. (10), if any."""
 
     def __init__(self, cfg: DiSConfig, scan: Operator, *, skip: bool) -> None:
         super().__init__()
@@ -109,12 +109,12 @@ class DiSLayer(nn.Module):
 
     def forward(self, t: Float[Tensor, "b l m"]) -> Float[Tensor, "b l m"]:
         """The change c of the residual t."""
-        change: Tensor = self.mixer(self.norm(t))  # (2)
+        change: Tensor = self.mixer(self.norm(t))  # (8)
         return change
 
 
 class DiS(nn.Module):
-    """ε_θ(x_t, t, class) of Eqs. (1) to (6); `scan` has the contract of `selective_scan`."""
+    """ε_θ(x_t, t, class) of Eqs. (7) to (12); `scan` has the contract of `selective_scan`."""
 
     def __init__(self, cfg: DiSConfig, *, scan: Operator = selective_scan_chunked) -> None:
         super().__init__()
@@ -167,13 +167,13 @@ class DiS(nn.Module):
             label = self.class_embed(classes)
             asked = time + label
             tokens.insert(0, label[:, None])
-        r = torch.cat(tokens, dim=1) + self.pos_embed  # (1)
+        r = torch.cat(tokens, dim=1) + self.pos_embed  # (7)
         r = self.norm_f(self._through(r))
         y = self.last_norm(r[:, self.cfg.extras :])
         if self.modulation is not None:
-            shift, scale = self.modulation(functional.silu(asked))[:, None].chunk(2, dim=-1)  # (6)
+            shift, scale = self.modulation(functional.silu(asked))[:, None].chunk(2, dim=-1)  # (12)
             y = (1 + scale) * y + shift
-        return self._pixels(self.head(y))  # (5)
+        return self._pixels(self.head(y))  # (11)
 
     def _through(self, r: Float[Tensor, "b l m"]) -> Float[Tensor, "b l m"]:
         """The residual behind the last layer."""
@@ -182,9 +182,9 @@ class DiS(nn.Module):
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, DiSLayer)
             if layer.skip is not None:
-                r = r + layer.skip(torch.cat([found[-1], found[2 * n - i]], dim=-1))  # (4)
+                r = r + layer.skip(torch.cat([found[-1], found[2 * n - i]], dim=-1))  # (10)
             elif found:
-                r = r + found[-1]  # (3)
+                r = r + found[-1]  # (9)
             found.append(layer(r))
         return r + found[-1]
 

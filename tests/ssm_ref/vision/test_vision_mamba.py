@@ -25,7 +25,9 @@ def count(cfg: VisionMambaConfig) -> int:
         return sum(p.numel() for p in VisionMamba(cfg).parameters())
 
 
-@pytest.mark.parametrize(("size", "d", "millions"), [("tiny", 192, 7), ("small", 384, 26)])
+@pytest.mark.parametrize(
+    ("size", "d", "millions"), [("tiny", 192, 7), ("small", 384, 26), ("base", 768, 98)]
+)
 def test_parameter_count(size: str, d: int, millions: int) -> None:
     i, n, r = 2 * d, 16, d // 16
     direction = i * 5 + i * (r + 2 * n) + r * i + i + i * n + i
