@@ -93,7 +93,7 @@ class CanvasSource:
         assert isinstance(model, Detector)
         found, truth = [], []
         for batch in self.validation(-(-self.task.measured // 25), 25):
-            packed = model(batch.inputs.to(device)).float()
+            packed = model(batch.inputs.to(device)).float().cpu()
             told = rows(model.unpack(packed))
             found += [answers(one, self.task.canvas, LEAST, MOST) for one in told]
             truth += [boxes_of_row(row) for row in batch.targets]
