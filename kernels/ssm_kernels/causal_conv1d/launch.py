@@ -24,6 +24,7 @@ BLOCK_T_FWD, BLOCK_T_BWD = 16, 64
 LANE_FWD, LANE_BWD = 4, 2
 WIDE_TILE = {"BLOCK_T": 32, "BLOCK_D": 64}
 SUM_TILE = {"BLOCK_R": 64, "BLOCK_D": 128}
+MOST_BLOCKS = 65_535  # CUDA's second axis of a grid holds no more
 
 
 @operator("causal_conv1d")
@@ -238,8 +239,8 @@ def _channels(d: int, lane: int) -> tuple[int, int]:
 
 
 def _tokens(length: int, most: int) -> int:
-    """Rows of one program: a power of two from 4 to `most`."""
-    return min(most, max(4, power_of_2(length)))
+    """Rows of one program: a power of two from 4 to `most`, or more where the grid ends."""
+    return max(min(most, max(4, power_of_2(length))), power_of_2(ceil_div(length, MOST_BLOCKS)))
 
 
 def _wide_grid(x: Tensor) -> tuple[int, int, int]:
