@@ -111,3 +111,22 @@ def test_data_for_machines_can_be_read(site: Path) -> None:
             assert (site / language / target).is_file(), target
     for path in sorted((site / "files/snippets").rglob("*.ipynb")):
         assert json.loads(path.read_text(encoding="utf-8"))["nbformat"] == 4
+
+
+LOST = """() => [...document.querySelectorAll('pre, .local-graph text, .plot text')].filter(part => {
+  const around = (part.ownerSVGElement || part).getBoundingClientRect();
+  const own = part.getBoundingClientRect();
+  return part.ownerSVGElement ? own.left < around.left - 1 || own.right > around.right + 1
+    : part.scrollWidth > part.clientWidth + 1;
+}).map(part => part.textContent.trim().slice(0, 60))"""
+
+
+def test_print_shows_every_line_and_name_whole(page: Any, site: Path) -> None:
+    page.set_viewport_size({"width": 700, "height": 990})  # the text of a sheet of A4
+    page.emulate_media(media="print")
+    lost = {}
+    for name in sample():
+        page.goto((site / name).as_uri())
+        if found := page.evaluate(LOST):
+            lost[name] = found
+    assert not lost

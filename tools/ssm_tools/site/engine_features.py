@@ -15,7 +15,7 @@ FEATURES: tuple[tuple[str, str, str], ...] = (
     ("й и ё в любом юникод-виде", "й and ё in any Unicode form", "NFC = NFD"),
     ("Псевдонимы из шапки заметки", "Aliases from the front matter", "`aliases: [S6]`"),
     ("Код, формулы и комментарии не трогаются", "Code, maths and comments are left alone",
-     "`` · $ · %% %% ``"),
+     "`code` · `$x$` · `%% hidden %%`"),
     ("Сломанная ссылка: файл, строка, столбец", "Broken links with file, line, column",
      "`a.md:12:5: L001 …`"),
     ("Подсказка, в том числе в другой раскладке и языке",

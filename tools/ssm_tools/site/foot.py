@@ -16,7 +16,8 @@ from ssm_tools.site.strings import relation_title, strings
 from ssm_tools.site.urls import relative, with_fragment
 
 SHOWN = 14  # neighbours in a local graph: more would not be read
-WIDTH, HEIGHT = 640, 300
+WIDTH, HEIGHT = 740, 300
+LETTER = 8  # the width of a letter, on the safe side
 
 
 def backlinks_html(sources: Sources, note: Note) -> str:
@@ -80,9 +81,7 @@ def neighbours(sources: Sources, note: Note) -> list[tuple[NoteId, str]]:
             weight[other.id] += 3
             kinds[other.id] = "requires"
     notes, home = sources.vault.notes, sources.home(note)
-    found = [
-        n for n in weight if n in notes and n != note.id and sources.home(notes[n]) == home
-    ]
+    found = [n for n in weight if n in notes and n != note.id and sources.home(notes[n]) == home]
     return [(n, kinds[n]) for n in sorted(found, key=lambda n: (-weight[n], n))[:SHOWN]]
 
 
@@ -104,11 +103,12 @@ def local_graph(sources: Sources, note: Note) -> str:
         href = escape(relative(sources.addresses[other_id], address))
         side = "end" if x < WIDTH / 2 - 40 else "start" if x > WIDTH / 2 + 40 else "middle"
         dx = {"end": -11, "start": 11, "middle": 0}[side]
+        room = {"end": x, "start": WIDTH - x, "middle": WIDTH / 3}[side]
         dy = 4 if side != "middle" else (-12 if y < HEIGHT / 2 else 20)
         nodes.append(
             f'<a href="{href}"><circle cx="{x:.0f}" cy="{y:.0f}" r="6" style="--hue:{colour}"/>'
             f'<text x="{x + dx:.0f}" y="{y + dy:.0f}" text-anchor="{side}">'
-            f"{escape(_clip(other.title))}</text></a>"
+            f"{escape(_clip(other.title, int((room - 16) / LETTER)))}</text></a>"
         )
     page = relative(sources.generated("graph", sources.home(note)), address)
     graph = escape(with_fragment(page, place_of(note.key)))
@@ -131,5 +131,5 @@ def _around(index: int, count: int) -> tuple[float, float]:
     return WIDTH / 2 + 185 * radius * math.cos(angle), HEIGHT / 2 + 118 * radius * math.sin(angle)
 
 
-def _clip(title: str) -> str:
-    return title if len(title) <= 26 else title[:24].rstrip() + "…"
+def _clip(title: str, letters: int) -> str:
+    return title if len(title) <= letters else title[: letters - 2].rstrip() + "…"
