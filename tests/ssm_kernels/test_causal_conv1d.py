@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssm_kernels.causal_conv1d import launch
 from ssm_kernels.causal_conv1d.op import causal_conv1d, causal_conv1d_step
 from ssm_ref.selective import causal_conv1d as definition
 
@@ -199,3 +200,8 @@ def test_past_two_to_the_31(device: torch.device) -> None:
     y, _ = causal_conv1d(x, weight, backend="triton")
     want, _ = definition.causal_conv1d(x[:, -9:].double(), weight.double())
     torch.testing.assert_close(y[:, -6:].double(), want[:, -6:], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("length", [2**20 - 1, 2**20, 2**24])
+def test_the_second_axis_of_a_grid_holds_any_length(length: int) -> None:
+    assert -(-length // launch._tokens(length, launch.BLOCK_T_FWD)) <= 65_535
