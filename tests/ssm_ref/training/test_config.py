@@ -12,7 +12,7 @@ from ssm_ref.training.execution import Execution
 from ssm_ref.training.loop import Trainer
 from ssm_ref.training.models import build_model
 from ssm_ref.training.ranks import Ranks
-from ssm_ref.training.scores import total_loss
+from ssm_ref.training.scores import sum_loss
 
 GOOD = """
 steps = 2
@@ -144,7 +144,7 @@ def test_every_experiment_of_the_project_can_start(
     if sum(p.numel() for p in model.parameters()) > 20_000_000:
         return  # the full forms are for a GPU: that they are built is all a CPU can say
     batch = source.training(0, 2)
-    assert torch.isfinite(total_loss(model(batch.inputs), batch.targets))
+    assert torch.isfinite(sum_loss(model, model(batch.inputs), batch.targets))
 
 
 def data_of(cfg: RunConfig) -> Source:
