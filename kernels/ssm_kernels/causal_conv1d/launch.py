@@ -58,7 +58,8 @@ def conv(
         block_t = _tokens(length, BLOCK_T_FWD)
         grid = (ceil_div(d, block_d), ceil_div(length, block_t), b)
         causal_conv1d_fwd_kernel[grid](
-            x, weight, _row(bias), init, place, sequence, y, last, *sizes, **flags,
+            x, weight, _row(bias), init, place, sequence, y, last, x.stride(0), length,
+            STRIDE_T=x.stride(1), D=d, **flags,
             LAST=writes_last, BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
         )  # fmt: skip
     elif y.numel():
@@ -109,7 +110,8 @@ def conv_backward(
         blocks = ceil_div(length, block_t)
         part = torch.empty(b * blocks, k + 1, d, device=x.device)
         causal_conv1d_bwd_kernel[(ceil_div(d, block_d), blocks, b)](
-            x, weight, _row(bias), init, place, sequence, dy, dx, part, *sizes, **flags,
+            x, weight, _row(bias), init, place, sequence, dy, dx, part, x.stride(0), length,
+            STRIDE_T=x.stride(1), D=d, **flags,
             BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
         )  # fmt: skip
     else:
