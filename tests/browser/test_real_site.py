@@ -88,6 +88,7 @@ def test_switch_keeps_page_and_section(page: Any, site: Path) -> None:
         ("ru", "discretization", "Дискретизация"),
         ("ru", "convolution", "Свёртка"),
         ("en", "дискретизация", "Discretization"),
+        ("en", "дискретизацию", "Discretization"),
         ("en", "свёртка", "Convolution"),
         ("en", "kalman", "Kalman"),
     ],
@@ -99,6 +100,14 @@ def test_search(page: Any, site: Path, language: str, asked: str, page_title: st
     page.locator("dialog.search li").first.wait_for()
     hits = page.locator("dialog.search li").all_inner_texts()
     assert any(page_title.casefold() in hit.casefold() for hit in hits[:5]), hits[:5]
+
+
+def test_the_page_that_is_called_so_comes_first(page: Any, site: Path) -> None:
+    page.goto((site / "ru/index.html").as_uri())
+    page.locator("[data-search-open]").click()
+    page.locator("dialog.search input").fill("mamba")
+    page.locator("dialog.search li").first.wait_for()
+    assert page.locator("dialog.search li b").first.inner_text() == "Mamba"
 
 
 def test_data_for_machines_can_be_read(site: Path) -> None:

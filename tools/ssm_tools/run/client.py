@@ -15,7 +15,6 @@ from typing import Any
 from ssm_tools.run.environment import server_variables
 from ssm_tools.run.snippets import Snippet
 
-SERVER = (sys.executable, "-P", "-m", "ssm_tools.run.server")
 Reply = dict[str, Any]
 
 

@@ -113,6 +113,7 @@
   /* Search */
   const dialog = $("dialog.search"), input = $("input", dialog), list = $(".search__results"), count = $(".search__count");
   const fold = w => w.toLowerCase().replace(/ё/g, "е");
+  const plain = text => fold(text).match(/[\p{L}\p{N}]+/gu) ?? [];
   const index = { post: new Map(), forms: new Map(), roots: [] };
   const prepare = () => {
     if (index.data || !window.SSM_INDEX) return;
@@ -120,6 +121,7 @@
     index.forms = new Map(Object.entries(index.data.forms));
     index.post = new Map(Object.entries(index.data.post));
     index.roots = [...index.post.keys()].sort();
+    index.named = new Set(Object.keys(index.data.same).flatMap(name => name.split(" ")));
   };
   const starting = prefix => {
     let low = 0, high = index.roots.length;
@@ -162,10 +164,21 @@
     });
     return total ?? new Map();
   };
+  /* a form of a name from the other language's text, which this index has not met */
+  const nameRoot = word => {
+    if (index.forms.has(word)) return index.forms.get(word);
+    for (let n = word.length; n >= Math.max(4, word.length - 5); n--) if (index.named.has(word.slice(0, n))) return word.slice(0, n);
+    return word;
+  };
+  /* the page that is called just so comes first */
+  const called = (doc, asked) => {
+    const [, id, title] = index.data.docs[doc], name = id ? "" : plain(title).join(" ");
+    return name === asked ? 3 : 1;
+  };
   const find = query => {
-    const words = fold(query).match(/[\p{L}\p{N}]+/gu) ?? [];
+    const words = plain(query);
     if (!words.length) return [];
-    const total = all(words), key = words.map(w => index.forms.get(w) ?? w);
+    const total = all(words), key = words.map(nameRoot), asked = words.join(" ");
     for (let from = 0; from < key.length; from++) for (let to = from + 1; to <= key.length; to++) {
       for (const other of index.data.same[key.slice(from, to).join(" ")] ?? []) {
         const parts = other.split(" ").map(r => scored(new Map([[r, .8]])));
@@ -174,6 +187,7 @@
         }
       }
     }
+    for (const [doc, s] of total) total.set(doc, s * called(doc, asked));
     return [...total].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 30).map(([doc]) => index.data.docs[doc]);
   };
   let chosen = -1;
