@@ -25,6 +25,7 @@ class Recordings:
             that begins at a known moment is easier than it is in life.
         held_out: a share of the names (a name is a path below its class, and is held out in all
             classes or in none), or patterns of names such as "*-m3-*".
+        moved: in training every spectrogram is moved by up to so many frames, either way.
         hidden_bands: in training a strip of up to so many mel bands is hidden in every spectrogram,
             and one of up to `hidden_frames` frames (SpecAugment, Park et al., 2019).
         get: how the files are made or fetched; shown where they are missing.
@@ -35,6 +36,7 @@ class Recordings:
     n_mels: int = 64
     delay: float = 0.0
     held_out: float | tuple[str, ...] = 0.2
+    moved: int = 0
     hidden_bands: int = 0
     hidden_frames: int = 0
     get: str = ""
@@ -45,10 +47,10 @@ class Recordings:
                 "n_mels ≥ 1 and 0 ≤ delay < seconds are wanted; got "
                 f"{self.n_mels}, {self.delay}, {self.seconds}"
             )
-        if not (0 <= self.hidden_bands <= self.n_mels and self.hidden_frames >= 0):
+        if not 0 <= self.hidden_bands <= self.n_mels or min(self.hidden_frames, self.moved) < 0:
             raise ValueError(
-                f"0 ≤ hidden_bands ≤ n_mels = {self.n_mels} and hidden_frames ≥ 0 are wanted; got "
-                f"{self.hidden_bands} and {self.hidden_frames}"
+                f"0 ≤ hidden_bands ≤ n_mels = {self.n_mels}, hidden_frames ≥ 0 and moved ≥ 0 are "
+                f"wanted; got {self.hidden_bands}, {self.hidden_frames} and {self.moved}"
             )
         if isinstance(self.held_out, float) and not 0 < self.held_out < 1:
             raise ValueError(f"held_out must lie in (0, 1) or be patterns; got {self.held_out}")
@@ -96,7 +98,7 @@ class Recordings:
             "std": std,
         }
         held = torch.nonzero(late).flatten()
-        return LabelledSource(self, torch.stack(rows), labels, kept, held, sizes, seed, self._hide)
+        return LabelledSource(self, torch.stack(rows), labels, kept, held, sizes, seed, self._vary)
 
     def _placed(self, sound: Tensor, name: str, front: SpectrogramConfig) -> Tensor:
         """(1, samples) after its silence, cut to `seconds`, at least one frame long."""
@@ -106,11 +108,15 @@ class Recordings:
         missing = max(0, front.frame_length - len(sound))
         return torch.nn.functional.pad(sound, (0, missing))[None]
 
-    def _hide(self, spectrograms: Tensor, g: torch.Generator) -> Tensor:
-        """Spectrograms with a strip of bands and one of frames at their mean."""
+    def _vary(self, spectrograms: Tensor, g: torch.Generator) -> Tensor:
+        """Spectrograms moved in time, with a strip of bands and one of frames at their mean."""
+        n, frames, bands = spectrograms.shape
+        by = torch.randint(-self.moved, self.moved + 1, (n, 1), generator=g)
+        source = (torch.arange(frames) - by).clamp(0, frames - 1)  # the frame at an edge stays on
+        spectrograms = spectrograms.gather(1, source[..., None].expand(-1, -1, bands))
         hidden = torch.zeros(spectrograms.shape, dtype=torch.bool)
         for axis, most in ((1, self.hidden_frames), (2, self.hidden_bands)):
-            size, n = spectrograms.shape[axis], len(spectrograms)
+            size = spectrograms.shape[axis]
             width = torch.randint(min(most, size) + 1, (n, 1), generator=g)
             start = (torch.rand(n, 1, generator=g) * (size - width + 1)).long()
             place = torch.arange(size)
