@@ -265,7 +265,8 @@ def test_the_judge_knows_real_pictures_from_noise() -> None:
     assert found["held"]["agreement"] > 0.9
     assert found["noise"]["agreement"] < 0.3
     assert found["same"]["frechet"] < 1e-6 < found["held"]["frechet"] < found["noise"]["frechet"]
-    assert found["same"]["nearest"] == 0, "copies"
+    assert found["same"]["nearest"] == found["same"]["closest"] == 0, "copies"
+    assert 0 < found["held"]["closest"] < found["held"]["nearest"]
     assert 0.8 < found["held"]["nearest"] < 1.5 < found["noise"]["nearest"]
 
 
