@@ -9,6 +9,7 @@ from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.selective.mamba import MambaConfig, MambaLanguageModel
 from ssm_ref.selective.mamba2 import Mamba2Config, Mamba2LanguageModel
 from ssm_ref.vision.bidirectional_mamba import BidirectionalMamba, BidirectionalMambaConfig
+from ssm_ref.vision.ss2d import SS2D, SS2DConfig
 
 
 def small(device: torch.device, kind: str = "mamba") -> LanguageModel:
@@ -69,6 +70,18 @@ def test_vision_mamba_gets_the_scan(device: torch.device) -> None:
     want = block(u)
     got = accelerate(block, backend="triton")(u)
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_maps_get_the_scan(device: torch.device) -> None:
+    torch.manual_seed(0)
+    block = SS2D(SS2DConfig(d_model=4, d_state=2)).to(device)
+    u = torch.randn(1, 2, 3, 4, device=device, requires_grad=True)
+    want = block(u)
+    (slow,) = torch.autograd.grad(want.square().sum(), u)
+    got = accelerate(block, backend="triton")(u)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+    (fast,) = torch.autograd.grad(got.square().sum(), u)
+    torch.testing.assert_close(fast, slow, rtol=1e-3, atol=1e-5)
 
 
 def test_bad_arguments() -> None:
