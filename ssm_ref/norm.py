@@ -1,9 +1,13 @@
 """Root-mean-square normalisation.
 
-    y = w ⊙ x / sqrt(mean(x²) + ε)    (1)
+    n = x / sqrt(mean(x²) + ε),  y = w ⊙ n                                    (1)
+    ∂x = (w ⊙ ∂y − n mean(w ⊙ ∂y ⊙ n)) / sqrt(mean(x²) + ε),  ∂w = Σ ∂y ⊙ n    (2)
 
-Source: Zhang and Sennrich, Root Mean Square Layer Normalization, NeurIPS 2019.
+Source: Zhang and Sennrich, Root Mean Square Layer Normalization, NeurIPS 2019. Eq. (2) is there
+so that x alone is kept for the backward pass: n is as large, and a model has a norm a branch.
 """
+
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,9 +24,46 @@ def rms_norm(
     """
     if weight is not None and weight.shape != x.shape[-1:]:
         raise ValueError(f"weight must have shape {tuple(x.shape[-1:])}; got {tuple(weight.shape)}")
+    return RootMeanSquare.apply(x, weight, eps)
+
+
+class RootMeanSquare(torch.autograd.Function):
+    """Eq. (1) with Eq. (2) for its gradients, which can be differentiated again."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+        """y in the dtype of x."""
+        n, _ = _normalised(x, eps)
+        return (n if weight is None else n * weight).to(x.dtype)  # (1)
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor | None, float], output: Tensor
+    ) -> None:
+        """Keep the operands."""
+        x, weight, ctx.eps = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        """Eq. (2)."""
+        x, weight = ctx.saved_tensors
+        n, scale = _normalised(x, ctx.eps)
+        wide = grad if weight is None else grad * weight
+        along = (wide * n).mean(dim=-1, keepdim=True)
+        grad_x = (scale * torch.addcmul(wide.to(n.dtype), n, along, value=-1)).to(x.dtype)
+        if weight is None:
+            return grad_x, None, None
+        return grad_x, (grad * n).sum_to_size(weight.shape).to(weight.dtype), None
+
+
+def _normalised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """n of Eq. (1) and what x was multiplied by, float32 or wider."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    y = wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + eps)  # (1)
-    return (y if weight is None else y * weight).to(x.dtype)  # (1)
+    scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + eps)
+    return wide * scale, scale
 
 
 class RMSNorm(nn.Module):

@@ -109,7 +109,9 @@ def rotate(
     wide = torch.promote_types(x.dtype, torch.float32)
     theta = frequencies(x.shape[-1], base, scaling, dtype=wide, device=x.device)
     t = torch.arange(start, start + x.shape[-2], device=x.device, dtype=wide)
-    angle, scale = t[:, None] * theta, 1.0 if scaling is None else scaling.magnitude
+    angle, scale = t[:, None, None] * theta, 1.0 if scaling is None else scaling.magnitude
     cos, sin = (scale * angle.cos()).to(x.dtype), (scale * angle.sin()).to(x.dtype)
-    x1, x2 = x.chunk(2, dim=-1)
-    return torch.cat([x1 * cos - x2 * sin, x1 * sin + x2 * cos], dim=-1)  # (2)
+    # Time before heads, as projections lay them out: so attention's output needs no copy either.
+    x1, x2 = x.transpose(1, 2).chunk(2, dim=-1)  # b l h p/2
+    turned = torch.cat([x1 * cos - x2 * sin, x1 * sin + x2 * cos], dim=-1)  # (2)
+    return turned.transpose(1, 2)

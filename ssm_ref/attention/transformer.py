@@ -210,6 +210,8 @@ class Attention(nn.Module):
         """Rotated keys and values of `past` and then of u."""
         k = self._placed(_heads(self.k_proj(u), self.cfg.key_width), past.length)
         v = _heads(self.v_proj(u), self.cfg.head_width)
+        if past.length == 0:
+            return k, v
         return torch.cat([past.k.to(k.dtype), k], dim=2), torch.cat([past.v.to(v.dtype), v], dim=2)
 
     def cache_of(
