@@ -49,6 +49,17 @@ def silu_grad(b_g, b_pre):
 
 
 @triton.jit
+def tile_of(L, D, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Channel block, tile of tokens and row of the batch of this program, and tiles in a row.
+
+    All of them share the first axis of the grid: the others end at 65,535.
+    """
+    i = tl.program_id(0)
+    blocks, tiles = tl.cdiv(D, BLOCK_D), tl.cdiv(L, BLOCK_T)
+    return i % blocks, (i // blocks) % tiles, (i // blocks // tiles).to(tl.int64), tiles
+
+
+@triton.jit
 def _weight(w_ptr, o_d, m_d, back: tl.constexpr, K: tl.constexpr):
     """The tap that meets the input `back` rows ago; 0 beyond the filter."""
     b_w = tl.zeros(o_d.shape, tl.float32)
@@ -154,11 +165,11 @@ def causal_conv1d_fwd_kernel(
     K: tl.constexpr, SILU: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_INIT: tl.constexpr,
     PACKED: tl.constexpr, LAST: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """y for BLOCK_T tokens and BLOCK_D channels, K <= 4. Grid: (d blocks, t blocks, b).
+    """y for BLOCK_T tokens and BLOCK_D channels, K <= 4. Grid: (d blocks · t blocks · b).
 
     With LAST, where L >= K - 1, also the last K - 1 inputs, (b, K - 1, d).
     """
-    i_d, i_t, i_b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    i_d, i_t, i_b, tiles = tile_of(L, D, BLOCK_T, BLOCK_D)
     o_d = i_d * BLOCK_D + tl.arange(0, BLOCK_D)
     m_d = o_d < D
     x_ptr += i_b * stride_b
@@ -186,7 +197,7 @@ def causal_conv1d_fwd_kernel(
             i_b, p_t, o_d, STRIDE_T, L, D, K, SILU, HAS_INIT, PACKED, True, BLOCK_T,
         )  # fmt: skip
     if LAST:  # noqa: SIM102  known to the compiler, unlike the next
-        if i_t == tl.num_programs(1) - 1:
+        if i_t == tiles - 1:
             for back in tl.static_range(1, K):
                 b_x = tl.load(x_ptr + (p_t * 0 + L - back) * STRIDE_T + o_d, mask=m_d, other=0.0)
                 tl.store(last_ptr + (i_b * (K - 1) + K - 1 - back) * D + o_d, b_x, mask=m_d)
@@ -310,15 +321,15 @@ def causal_conv1d_bwd_kernel(
     """dx for BLOCK_T tokens and this program's share of dw and dbias, K <= 4.
 
     `part` is (b, t blocks, K + 1, d): taps from the present input backwards, then the bias.
-    Grid: (d blocks, t blocks, b).
+    Grid: (d blocks · t blocks · b).
     """
-    i_d, i_t, i_b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    i_d, i_t, i_b, tiles = tile_of(L, D, BLOCK_T, BLOCK_D)
     o_d = i_d * BLOCK_D + tl.arange(0, BLOCK_D)
     m_d = o_d < D
     x_ptr += i_b * stride_b
     g_ptr += i_b * L * D
     dx_ptr += i_b * L * D
-    part_ptr += (i_b * tl.num_programs(1) + i_t) * (K + 1) * D
+    part_ptr += (i_b * tiles + i_t) * (K + 1) * D
     b_w0, b_w1 = _weight(w_ptr, o_d, m_d, 0, K), _weight(w_ptr, o_d, m_d, 1, K)
     b_w2, b_w3 = _weight(w_ptr, o_d, m_d, 2, K), _weight(w_ptr, o_d, m_d, 3, K)
     b_bias = tl.zeros([BLOCK_D], tl.float32)
@@ -378,8 +389,8 @@ def state_grad_kernel(
     K: tl.constexpr, SILU: tl.constexpr, HAS_BIAS: tl.constexpr, PACKED: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the initial state through the first K - 1 outputs. Grid: (d blocks, s)."""
-    i_d, i_s = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    """Gradient of the initial state through the first K - 1 outputs. Grid: (d blocks · s)."""
+    i_d, _, i_s, _ = tile_of(1, D, 1, BLOCK_D)
     o_d = i_d * BLOCK_D + tl.arange(0, BLOCK_D)
     m_d = o_d < D
     start, length = i_s * L, i_s * 0 + L
@@ -419,8 +430,8 @@ def causal_conv1d_step_kernel(
     x_ptr, state_ptr, w_ptr, bias_ptr, y_ptr, next_ptr, stride_x, D,
     K: tl.constexpr, SILU: tl.constexpr, HAS_BIAS: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """One output and the state shifted by one row. Grid: (d blocks, b)."""
-    i_d, i_b = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    """One output and the state shifted by one row. Grid: (d blocks · b)."""
+    i_d, _, i_b, _ = tile_of(1, D, 1, BLOCK_D)
     o_d = i_d * BLOCK_D + tl.arange(0, BLOCK_D)
     m_d = o_d < D
     p_s = i_b * (K - 1) * D + o_d

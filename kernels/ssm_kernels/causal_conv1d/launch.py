@@ -24,7 +24,6 @@ BLOCK_T_FWD, BLOCK_T_BWD = 16, 64
 LANE_FWD, LANE_BWD = 4, 2
 WIDE_TILE = {"BLOCK_T": 32, "BLOCK_D": 64}
 SUM_TILE = {"BLOCK_R": 64, "BLOCK_D": 128}
-MOST_BLOCKS = 65_535  # CUDA's second axis of a grid holds no more
 
 
 @operator("causal_conv1d")
@@ -56,8 +55,8 @@ def conv(
     if rolled:
         block_d, warps = _channels(d, LANE_FWD)
         block_t = _tokens(length, BLOCK_T_FWD)
-        grid = (ceil_div(d, block_d), ceil_div(length, block_t), b)
-        causal_conv1d_fwd_kernel[grid](
+        programs = ceil_div(d, block_d) * ceil_div(length, block_t) * b
+        causal_conv1d_fwd_kernel[(programs,)](
             x, weight, _row(bias), init, place, sequence, y, last, x.stride(0), length,
             STRIDE_T=x.stride(1), D=d, **flags,
             LAST=writes_last, BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
@@ -109,7 +108,7 @@ def conv_backward(
         block_t = _tokens(length, BLOCK_T_BWD)
         blocks = ceil_div(length, block_t)
         part = torch.empty(b * blocks, k + 1, d, device=x.device)
-        causal_conv1d_bwd_kernel[(ceil_div(d, block_d), blocks, b)](
+        causal_conv1d_bwd_kernel[(ceil_div(d, block_d) * blocks * b,)](
             x, weight, _row(bias), init, place, sequence, dy, dx, part, x.stride(0), length,
             STRIDE_T=x.stride(1), D=d, **flags,
             BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
@@ -125,7 +124,7 @@ def conv_backward(
     if init is not None and init.numel():
         block_d, warps = _channels(d, LANE_FWD)
         state_flags = {key: flags[key] for key in ("K", "SILU", "HAS_BIAS", "PACKED")}
-        state_grad_kernel[(ceil_div(d, block_d), init.shape[0])](
+        state_grad_kernel[(ceil_div(d, block_d) * init.shape[0],)](
             x, weight, _row(bias), init, cu_seqlens, dy, dinit, *sizes, **state_flags,
             BLOCK_D=block_d, num_warps=warps,
         )  # fmt: skip
@@ -184,7 +183,7 @@ def conv_step(
     y, last = torch.empty(b, d, dtype=x.dtype, device=x.device), torch.empty_like(state)
     if b:
         block_d = min(256, power_of_2(d))
-        causal_conv1d_step_kernel[(ceil_div(d, block_d), b)](
+        causal_conv1d_step_kernel[(ceil_div(d, block_d) * b,)](
             x, state, weight, _row(bias), y, last, x.stride(0), d,
             K=k, SILU=silu, HAS_BIAS=bias is not None, BLOCK_D=block_d, num_warps=2,
         )  # fmt: skip
@@ -241,13 +240,13 @@ def _channels(d: int, lane: int) -> tuple[int, int]:
 
 
 def _tokens(length: int, most: int) -> int:
-    """Rows of one program: a power of two from 4 to `most`, or more where the grid ends."""
-    return max(min(most, max(4, power_of_2(length))), power_of_2(ceil_div(length, MOST_BLOCKS)))
+    """Rows of one program: a power of two from 4 to `most`."""
+    return min(most, max(4, power_of_2(length)))
 
 
-def _wide_grid(x: Tensor) -> tuple[int, int, int]:
+def _wide_grid(x: Tensor) -> tuple[int]:
     b, length, d = x.shape
-    return ceil_div(d, WIDE_TILE["BLOCK_D"]), ceil_div(length, WIDE_TILE["BLOCK_T"]), b
+    return (b * ceil_div(length, WIDE_TILE["BLOCK_T"]) * ceil_div(d, WIDE_TILE["BLOCK_D"]),)
 
 
 def _flags(

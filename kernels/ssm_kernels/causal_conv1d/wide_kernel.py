@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from ssm_kernels.causal_conv1d.kernel import silu_grad
+from ssm_kernels.causal_conv1d.kernel import silu_grad, tile_of
 
 
 @triton.jit
@@ -30,9 +30,10 @@ def wide_conv1d_kernel(
 ):  # fmt: skip
     """y for one tile, or with BACKWARD the gradient of the sum before SiLU, for any K.
 
-    Grid: (d blocks, t blocks, b).
+    Grid: (d blocks · t blocks · b).
     """
-    i_d, i_t, i_b = tl.program_id(0), tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
+    i_d, i_t, i_b, _ = tile_of(L, D, BLOCK_T, BLOCK_D)
+    i_t = i_t.to(tl.int64)
     o_d = i_d * BLOCK_D + tl.arange(0, BLOCK_D)
     m_d = o_d < D
     p_t = i_t * BLOCK_T + tl.arange(0, BLOCK_T)
@@ -74,7 +75,8 @@ def wide_conv1d_bwd_kernel(
 
     `part` is (b, t blocks, K + 1, d): taps from the present input backwards, then the bias.
     """
-    i_d, i_t, i_b = tl.program_id(0), tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
+    i_d, i_t, i_b, tiles = tile_of(L, D, BLOCK_T, BLOCK_D)
+    i_t = i_t.to(tl.int64)
     o_d = i_d * BLOCK_D + tl.arange(0, BLOCK_D)
     m_d = o_d < D
     p_t = i_t * BLOCK_T + tl.arange(0, BLOCK_T)
@@ -88,7 +90,7 @@ def wide_conv1d_bwd_kernel(
     p_y = (i_b * L + p_t)[:, None] * D + o_d[None, :]
     b_g = tl.load(g_ptr + p_y, mask=(p_t < L)[:, None] & m_d[None, :], other=0.0)
     b_dx = tl.zeros([BLOCK_T, BLOCK_D], tl.float32)
-    p_part = part_ptr + ((i_b * tl.num_programs(1) + i_t) * (K + 1)) * D + o_d
+    p_part = part_ptr + ((i_b * tiles + i_t) * (K + 1)) * D + o_d
     tl.store(p_part + K * D, tl.sum(b_g, axis=0), mask=m_d)
     for back in range(K):
         b_x = _load_taps(x_ptr, init_ptr, p_t, place, p_init, back, stride_t, o_d, m_d, D, HAS_INIT)

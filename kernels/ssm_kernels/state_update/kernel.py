@@ -20,7 +20,7 @@ def state_update_kernel(
     SOFTPLUS: tl.constexpr, HAS_D: tl.constexpr, D_BY_HEAD: tl.constexpr, HAS_Z: tl.constexpr,
     HAS_BIAS: tl.constexpr, HAS_INDEX: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """BLOCK_P rows of one head's state and their outputs. Grid: (heads · blocks of p, b).
+    """BLOCK_P rows of one head's state and their outputs. Grid: (heads · blocks of p · b).
 
     The next state may take the place of the given one.
 
@@ -28,8 +28,8 @@ def state_update_kernel(
     one number a row and A is a matrix, and each of the H heads is a group of channels. A negative
     index is padding: y is 0 there and no state is touched.
     """
-    i_p, i_b = tl.program_id(0), tl.program_id(1).to(tl.int64)
     PER: tl.constexpr = (P + BLOCK_P - 1) // BLOCK_P
+    i_p, i_b = tl.program_id(0) % (H * PER), (tl.program_id(0) // (H * PER)).to(tl.int64)
     i_h = i_p // PER
     o_p = (i_p % PER) * BLOCK_P + tl.arange(0, BLOCK_P)
     o_n = tl.arange(0, BLOCK_N)

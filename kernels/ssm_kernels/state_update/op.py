@@ -186,7 +186,7 @@ def _launch(
     rows = [_row(t) for t in (x, dt, B, C)]
     gate = None if z is None else _row(z)
     strides = [t.stride(0) for t in rows]
-    state_update_kernel[(heads * ceil_div(p, block_p), x.shape[0])](
+    state_update_kernel[(heads * ceil_div(p, block_p) * x.shape[0],)](
         state, after, rows[0], rows[1], A.contiguous(), rows[2], rows[3],
         None if D is None else D.contiguous(), gate,
         None if dt_bias is None else dt_bias.contiguous(), state_indices, y,
