@@ -122,7 +122,7 @@ def test_data_for_machines_can_be_read(site: Path) -> None:
         assert json.loads(path.read_text(encoding="utf-8"))["nbformat"] == 4
 
 
-LOST = """() => [...document.querySelectorAll('pre, .local-graph text, .plot text')].filter(part => {
+LOST = """() => [...document.querySelectorAll('pre, .local-graph text')].filter(part => {
   const around = (part.ownerSVGElement || part).getBoundingClientRect();
   const own = part.getBoundingClientRect();
   return part.ownerSVGElement ? own.left < around.left - 1 || own.right > around.right + 1

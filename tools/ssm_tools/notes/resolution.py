@@ -108,7 +108,9 @@ def resolve_path(vault: Vault, note: Note, path: str, *, markdown: bool = False)
     names, language = vault.names, note.language
     folder = note.id.rpartition("/")[0]
     asked = without_suffix(path.strip()).rstrip("/")
-    exact = _exact(vault, folder, asked, language, markdown)
+    if asked.startswith(("./", "../")) or asked in (".", ".."):
+        return _relative(names, folder, asked) or Missing(path)
+    exact = _exact(names, folder, asked, language, markdown)
     if exact is not None:
         return exact
     asked = _tail(asked)
@@ -125,29 +127,39 @@ def resolve_path(vault: Vault, note: Note, path: str, *, markdown: bool = False)
 
 
 def _tail(asked: str) -> str:
-    """The part of a path that does not depend on where it starts: `../x/a` is `x/a`."""
+    """The path without the marks of where it starts: `/x/./a` is `x/a`."""
     parts = [part for part in asked.split("/") if part not in ("", ".", "..")]
     return "/".join(parts)
 
 
+def _relative(names: Names, folder: str, asked: str) -> Found | Ambiguous | Missing | None:
+    """The file where `./` or `../` leads, however it is spelt; never one that lies elsewhere."""
+    joined = posixpath.normpath(posixpath.join(folder, asked))
+    if joined == ".." or joined.startswith("../"):
+        return Missing(asked, "outside")
+    for spelling, key in ALL_SPELLINGS:
+        for pool in _pools(names, joined):
+            bare = pool.candidates(spelling, key, joined)
+            found = sorted(pool.paths[each] for each in bare if key(each) == key(joined))
+            if len(found) == 1:
+                return Found(found[0], _TIERS.get(spelling, Tier.EXACT))
+            if found:
+                return Ambiguous(tuple(found), _TIERS.get(spelling, Tier.EXACT))
+    return None
+
+
 def _exact(
-    vault: Vault, folder: str, asked: str, language: str, markdown: bool
+    names: Names, folder: str, asked: str, language: str, markdown: bool
 ) -> Found | Missing | None:
-    """The file at the very path: from the link's folder if it starts there, else from a root."""
-    if asked.startswith(("./", "../")) or asked in (".", ".."):
-        joined = posixpath.normpath(posixpath.join(folder, asked))
-        if joined == ".." or joined.startswith("../"):
-            return Missing(asked, "outside")
-        tries = [joined]
-    else:
-        bare = posixpath.normpath(asked.lstrip("/"))
-        if bare.startswith("../") or bare == "..":
-            return Missing(asked, "outside")
-        tries = [f"{language}/{bare}", bare] if language else [bare]
-        if markdown and not asked.startswith("/"):
-            tries.insert(0, posixpath.normpath(posixpath.join(folder, asked)))
+    """The file at the very path, from a root; where Markdown says so, from the link's folder."""
+    bare = posixpath.normpath(asked.lstrip("/"))
+    if bare.startswith("../") or bare == "..":
+        return Missing(asked, "outside")
+    tries = [f"{language}/{bare}", bare] if language else [bare]
+    if markdown and not asked.startswith("/"):
+        tries.insert(0, posixpath.normpath(posixpath.join(folder, asked)))
     for bare in tries:
-        for pool in _pools(vault.names, bare):
+        for pool in _pools(names, bare):
             if bare in pool.paths:
                 return Found(pool.paths[bare], Tier.EXACT)
     return None
