@@ -63,3 +63,14 @@ def test_every_link_is_on_the_page(tmp_path: Path) -> None:
         '<span class="ghost" title="no.png">no.png</span>, '
         '<a href="b.html">no place</a>, <a href="b.html" class="wiki ghost">b</a>'
     ) in page
+
+
+def test_many_links_of_one_note_are_counted(tmp_path: Path) -> None:
+    vault, out = tmp_path / "vault", tmp_path / "out"
+    vault.mkdir()
+    (vault / "a.md").write_text("See [[b]] here. " * 10_000, encoding="utf-8")
+    (vault / "b.md").write_text("# B\n", encoding="utf-8")
+    assert build_site(SiteConfig.for_vault(vault, out, "en")).findings == []
+    page = (out / "b.html").read_text(encoding="utf-8")
+    assert "<li>… + 9988</li>" in page
+    assert len(page) < 100_000

@@ -15,6 +15,7 @@ from ssm_tools.site.quotes import quote, without_marks
 from ssm_tools.site.strings import relation_title, strings
 from ssm_tools.site.urls import relative, with_fragment
 
+QUOTED = 12  # links of one note whose sentences are shown
 SHOWN = 14  # neighbours in a local graph: more would not be read
 WIDTH, HEIGHT = 740, 300
 LETTER = 8  # the width of a letter, on the safe side
@@ -36,8 +37,8 @@ def backlinks_html(sources: Sources, note: Note) -> str:
     for source, group in groupby(links, key=lambda link: link.source):
         other = sources.vault.notes[source]
         page = relative(sources.addresses[source], address)
-        rows = []
-        for link in group:
+        rows, many = [], list(group)
+        for link in many[:QUOTED]:
             fragment = link.heading.id if link.heading else ""
             section = link.heading.text if link.heading and link.heading.level > 1 else ""
             kind = escape(relation_title(link.relation, tongue))
@@ -52,6 +53,8 @@ def backlinks_html(sources: Sources, note: Note) -> str:
                 f"<q>{quote(before, 140, end=True)}<mark>{escape(link.shown)}</mark>"
                 f"{quote(after, 140)}</q></li>"
             )
+        if len(many) > QUOTED:
+            rows.append(f"<li>… + {len(many) - QUOTED}</li>")
         parts.append(
             f'<li><a class="backlink__page" href="{escape(page)}">{escape(other.title)}</a>'
             f"<ul>{''.join(rows)}</ul></li>"
