@@ -28,6 +28,7 @@ class Recordings:
         moved: in training every spectrogram is moved by up to so many frames, either way.
         hidden_bands: in training a strip of up to so many mel bands is hidden in every spectrogram,
             and one of up to `hidden_frames` frames (SpecAugment, Park et al., 2019).
+        left_out: patterns of names that are not read at all, such as "silence/*".
         get: how the files are made or fetched; shown where they are missing.
     """
 
@@ -39,6 +40,7 @@ class Recordings:
     moved: int = 0
     hidden_bands: int = 0
     hidden_frames: int = 0
+    left_out: tuple[str, ...] = ()
     get: str = ""
 
     def __post_init__(self) -> None:
@@ -59,7 +61,12 @@ class Recordings:
         """The recordings; `ValueError` for what is missing, unlike the rest or cannot be read."""
         home = folder / self.folder
         classes = sorted(p.name for p in home.iterdir() if p.is_dir()) if home.is_dir() else []
-        files = [(k, path) for k in classes for path in sorted((home / k).rglob("*.wav"))]
+        files = [
+            (k, path)
+            for k in classes
+            for path in sorted((home / k).rglob("*.wav"))
+            if not _fits(path.relative_to(home / k).as_posix(), self.left_out)
+        ]
         empty = [k for k in classes if all(k != one for one, _ in files)]
         if len(classes) < 2 or empty:
             what = f"no .wav below {empty[0]}" if empty else "fewer than two folders of classes"
@@ -125,8 +132,12 @@ class Recordings:
 
     def _is_held(self, name: str) -> bool:
         if isinstance(self.held_out, tuple):
-            return any(fnmatch.fnmatch(name, pattern) for pattern in self.held_out)
+            return _fits(name, self.held_out)
         return _share(name) < self.held_out
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
 def _share(name: str) -> float:
