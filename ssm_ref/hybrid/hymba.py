@@ -14,8 +14,9 @@ the keys and values of the first:
 
     attention_{i+1}(u) = attend(W_q u, K_i, V_i)    (3)
 
-Every mixer is followed by a SwiGLU branch. Source: Dong et al. 2024, arXiv 2411.13676; the mask is
-that of the authors' barebones code, whose window holds one key more for the same number.
+Every mixer is followed by a SwiGLU branch. Source: Dong et al. 2024, arXiv 2411.13676; mask and
+norms are those of the authors' barebones code, whose window holds one key more for the same number
+and which normalises δ, B and C (`ssm_norm="learned"`).
 """
 
 from dataclasses import dataclass
