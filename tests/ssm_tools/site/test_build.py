@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,27 @@ def test_notes_beside_the_languages_and_relative_paths(
     assert '<a href="../en/shared.html" class="wiki" hreflang="en" lang="en">' in russian
     english = (tmp_path / "out/en/index.html").read_text(encoding="utf-8")
     assert english.partition('class="embed"')[2].count("kept") == 2  # embedded, and in its place
+
+
+def test_a_site_inside_its_vault_is_no_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.md").write_text("# A\n\n[[b]] ![[p.png]]\n", encoding="utf-8")
+    (tmp_path / "b.md").write_text("# B\n", encoding="utf-8")
+    (tmp_path / "p.png").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    config = SiteConfig.for_vault(Path("."), Path("site"))
+    first, second = build_site(config), build_site(config)
+    assert (first.built, first.findings, first.pages) == (True, [], second.pages)
+    monkeypatch.setattr(Path, "read_bytes", _not_pictures(Path.read_bytes))
+    (vanished,) = build_site(config).findings
+    assert vanished.code == "B003"
+
+
+def _not_pictures(read: Callable[[Path], bytes]) -> Callable[[Path], bytes]:
+    def reading(path: Path) -> bytes:
+        if path.suffix == ".png":
+            raise FileNotFoundError(path)
+        return read(path)
+
+    return reading

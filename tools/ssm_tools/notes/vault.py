@@ -19,6 +19,7 @@ from ssm_tools.notes.source import decode
 from ssm_tools.notes.targets import without_suffix
 
 MAX_NOTE_BYTES = 16 * 1024 * 1024
+SITE_MARK = ".ssm-notes"  # lies in the folder of every site that was built
 _SKIPPED = {"node_modules", "__pycache__"}
 _CODES = (
     "af ar az be bg bn bs ca cs cy da de el en eo es et eu fa fi fr ga gl he hi hr hu hy id is it "
@@ -193,6 +194,8 @@ def _walk(
     except OSError as error:
         findings.append(Finding(prefix or ".", 1, 1, "F004", f"cannot be listed: {error.strerror}"))
         return
+    if any(entry.name == SITE_MARK for entry in entries):
+        return  # a site that was built into its own vault
     root = min(above, key=len)
     for entry in entries:
         relative = prefix + entry.name

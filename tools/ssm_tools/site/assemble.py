@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ssm_tools.findings import Finding
@@ -76,5 +77,6 @@ def vault_files(sources: Sources) -> dict[str, bytes]:
     }
     found = {}
     for path in sorted(wanted & sources.vault.files):
-        found[sources.file_address(path)] = (sources.vault.root / path).read_bytes()
+        with suppress(OSError):  # the link to it is then found to lead nowhere
+            found[sources.file_address(path)] = (sources.vault.root / path).read_bytes()
     return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssm_tools.findings import Finding
+from ssm_tools.notes.vault import SITE_MARK
 from ssm_tools.site.assemble import Assembly, assemble
 from ssm_tools.site.config import SiteConfig
 from ssm_tools.site.machine import root_files
@@ -97,7 +98,7 @@ def write_files(made: Assembly, out: Path) -> None:
         target = out / "assets" / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    for address, data in {**made.files, **root_files(made.sources)}.items():
+    for address, data in {**made.files, **root_files(made.sources), SITE_MARK: b""}.items():
         target = out / address
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
