@@ -6,14 +6,16 @@ config describes.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssm_ref.checkpoint import from_pretrained
+from ssm_ref.checkpoint import from_pretrained, stop_tokens
 from ssm_ref.generation import Sampling, stream
 from ssm_ref.language_model import LanguageModel
 from ssm_ref.training import command as train
+
+BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("--top-k", type=int)
     command.add_argument("--top-p", type=float, default=1.0)
     command.add_argument("--seed", type=int)
-    command.add_argument("--stop", action="append", default=[], metavar="TOKEN")
+    command.add_argument(
+        "--stop", action="append", default=[], metavar="TOKEN", help="beside config.json's own"
+    )
     train.configure(commands.add_parser("train", help="train the model of a config"))
     args = parser.parse_args(argv)
     try:
@@ -47,35 +51,45 @@ def _generate(args: argparse.Namespace) -> None:
         temperature=args.temperature, top_k=args.top_k, top_p=args.top_p, seed=args.seed
     )
     stop = frozenset(_token_id(tokenizer, token) for token in args.stop)
+    stop |= stop_tokens(args.folder)
     model = from_pretrained(args.folder)
     if not isinstance(model, LanguageModel):
         raise ValueError(f"{args.folder} holds a {type(model).__name__}, not a language model")
     prompts = [tokenizer.encode(prompt).ids for prompt in args.prompts]
-    rows: list[list[int]] = [[] for _ in prompts]
-    for step, given in enumerate(
-        stream(model, prompts, max_new_tokens=args.max_new_tokens, sampling=sampling, stop=stop),
-        start=1,
-    ):
-        for row, token in zip(rows, given, strict=True):
+    given = stream(model, prompts, max_new_tokens=args.max_new_tokens, sampling=sampling, stop=stop)
+    if len(prompts) == 1:
+        _write_one(given, args.prompts[0], tokenizer)
+    else:
+        _write_all(given, args, tokenizer)
+
+
+def _write_one(given: Iterator[list[int | None]], prompt: str, tokenizer: Any) -> None:
+    """The text of a single prompt as it comes."""
+    row: list[int] = []
+    print(prompt, end="", flush=True)
+    shown = text = ""
+    for (token,) in given:
+        if token is not None:
+            row.append(token)
+        text = tokenizer.decode(row)
+        if not text.endswith(BROKEN):  # bytes of a letter whose other bytes are still to come
+            print(text[len(shown) :], end="", flush=True)
+            shown = text
+    print(text[len(shown) :])
+
+
+def _write_all(given: Iterator[list[int | None]], args: argparse.Namespace, tokenizer: Any) -> None:
+    """Several prompts at the end, with a count of tokens on the way."""
+    rows: list[list[int]] = [[] for _ in args.prompts]
+    for tokens in given:
+        for row, token in zip(rows, tokens, strict=True):
             if token is not None:
                 row.append(token)
-        _show(step, rows, args, tokenizer)
-    if len(rows) == 1:
-        print()
-        return
+        count = f"{max(map(len, rows))} of {args.max_new_tokens} tokens"
+        print(f"\r{count}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     for prompt, row in zip(args.prompts, rows, strict=True):
         print(f"{prompt}{tokenizer.decode(row)}")
-
-
-def _show(step: int, rows: list[list[int]], args: argparse.Namespace, tokenizer: Any) -> None:
-    """Stream the text of a single prompt; count steps for several."""
-    if len(rows) > 1:
-        print(f"\r{step} of {args.max_new_tokens} tokens", end="", file=sys.stderr, flush=True)
-        return
-    before, now = tokenizer.decode(rows[0][:-1]), tokenizer.decode(rows[0])
-    start = args.prompts[0] if step == 1 else ""
-    print(start + now[len(before) :], end="", flush=True)
 
 
 def _tokenizer(folder: Path) -> Any:

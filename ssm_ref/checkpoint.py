@@ -5,6 +5,9 @@ loads whole or not at all. Pickled files are refused: reading one can run any co
 """
 
 import json
+import os
+import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +47,7 @@ LAYOUTS: tuple[Layout, ...] = (
     AUDIO_MAMBA,
 )
 INDEX = "model.safetensors.index.json"
+WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # A decay or step size rounded to bfloat16 changes how far the memory reaches.
 KEPT_IN_FLOAT32 = ("A_log", "D", "dt_bias", "time_decay", "time_first")
@@ -71,6 +75,15 @@ def from_pretrained(folder: str | Path, *, dtype: torch.dtype | None = None) -> 
     return model.requires_grad_().eval()
 
 
+def stop_tokens(folder: str | Path) -> frozenset[int]:
+    """Tokens that end a text by `eos_token_id` of the folder's config.json; none if it has none."""
+    value = _read_json(Path(folder) / "config.json").get("eos_token_id")
+    tokens = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(token, int) for token in tokens):
+        raise ValueError(f"config.json: eos_token_id must be one number or a list; got {value!r}")
+    return frozenset(tokens)
+
+
 def save_pretrained(
     model: nn.Module,
     folder: str | Path,
@@ -79,6 +92,9 @@ def save_pretrained(
     max_shard_bytes: int = 5_000_000_000,
 ) -> None:
     """Store `model` in `folder` as config.json and safetensors, sharded above `max_shard_bytes`.
+
+    Everything is written beside what is there and then moved over it, so a save that fails leaves
+    the folder as it was.
 
     `layout` is the name of one of `LAYOUTS`, such as "transformers mamba" or "state-spaces"; the
     first that fits the model when not given. Raises `ValueError` if none fits or the one named does
@@ -95,10 +111,16 @@ def save_pretrained(
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = to_stored(model, chosen[0])
-    _write_shards(tensors, folder, max_shard_bytes)
-    text = json.dumps(chosen[0].describe(model), indent=2, sort_keys=True)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as beside:
+        _write_shards(to_stored(model, chosen[0]), Path(beside), max_shard_bytes)
+        text = json.dumps(chosen[0].describe(model), indent=2, sort_keys=True)
+        (Path(beside) / "config.json").write_text(text + "\n", encoding="utf-8")
+        new = {path.name for path in Path(beside).iterdir()}
+        for name in sorted(new):
+            os.replace(Path(beside) / name, folder / name)
+    for path in folder.glob("model*.safetensors*"):
+        if WEIGHTS.fullmatch(path.name) and path.name not in new:
+            path.unlink()  # of the checkpoint that was here before
 
 
 def to_stored(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
@@ -272,10 +294,8 @@ def _write_shards(tensors: Mapping[str, Tensor], folder: Path, max_shard_bytes: 
         size += tensor.nbytes
     metadata = {"format": "pt"}
     if len(shards) == 1:
-        (folder / INDEX).unlink(missing_ok=True)
         save_file(shards[0], folder / "model.safetensors", metadata)
         return
-    (folder / "model.safetensors").unlink(missing_ok=True)
     index: dict[str, str] = {}
     for i, shard in enumerate(shards, start=1):
         file = f"model-{i:05d}-of-{len(shards):05d}.safetensors"

@@ -7,6 +7,7 @@ state never sees a token that is not the row's own, so a batch gives what each p
     p = softmax(logits / temperature), cut to the top_k largest and the top_p mass    (1)
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from ssm_ref.language_model import LanguageModel
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """How a token is chosen; temperature 0 is greedy."""
+    """How a token is chosen; temperature 0 is greedy, and without a seed every run differs."""
 
     temperature: float = 0.0
     top_k: int | None = None
@@ -27,8 +28,8 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"temperature must not be negative; got {self.temperature}")
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature must be finite and ≥ 0; got {self.temperature}")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top_k must be at least 1; got {self.top_k}")
         if not 0 < self.top_p <= 1:
@@ -83,7 +84,9 @@ def _stream(
 ) -> Iterator[list[int | None]]:
     device = model.embedding.weight.device
     generator = torch.Generator(device)
-    if sampling.seed is not None:
+    if sampling.seed is None:
+        generator.seed()
+    else:
         generator.manual_seed(sampling.seed)
     t = min(map(len, prompts))
     left = [max_new_tokens] * len(prompts)

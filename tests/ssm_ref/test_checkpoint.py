@@ -122,6 +122,38 @@ def test_shards_hold_the_same_model(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(ours(ids), theirs(ids).logits, rtol=1e-3, atol=1e-4)
 
 
+@torch.no_grad()
+def test_saving_again_replaces_what_was_there(tmp_path: Path) -> None:
+    small, other, ids = make("mamba"), make("llama"), torch.randint(29, (1, 5))
+    for model, limit in ((small, 2000), (other, 10**9), (small, 3000), (other, 2000)):
+        save_pretrained(model, tmp_path, max_shard_bytes=limit)
+        assert torch.equal(from_pretrained(tmp_path)(ids), model(ids))
+        index = tmp_path / INDEX
+        named = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {}
+        stored = {path.name for path in tmp_path.glob("*.safetensors")}
+        assert stored == (set(named) or {"model.safetensors"})
+
+
+@torch.no_grad()
+def test_a_save_that_fails_leaves_the_folder_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, ids = make("mamba"), torch.randint(29, (1, 5))
+    save_pretrained(model, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    full = OSError("no space left on device")
+
+    def fail(tensors: Any, path: Path, *_: Any) -> None:
+        Path(path).write_bytes(b"half")
+        raise full
+
+    monkeypatch.setattr("ssm_ref.checkpoint.save_file", fail)
+    with pytest.raises(OSError, match="no space left"):
+        save_pretrained(make("llama"), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert torch.equal(from_pretrained(tmp_path)(ids), model(ids))
+
+
 def test_loaded_models_can_be_trained(tmp_path: Path) -> None:
     save_pretrained(make("mamba2"), tmp_path)
     model = from_pretrained(tmp_path)

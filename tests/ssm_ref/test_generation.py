@@ -1,6 +1,10 @@
 """Generation: a batch gives what each prompt gives alone, and sampling keeps to its bounds."""
 
+import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -68,10 +72,21 @@ def test_a_seed_repeats_itself() -> None:
     model, hot = make(), Sampling(temperature=2.0, seed=3)
     texts = [generate(model, PROMPTS, max_new_tokens=8, sampling=hot) for _ in range(2)]
     assert texts[0] == texts[1]
+    hot = Sampling(temperature=2.0)
+    texts = [generate(model, PROMPTS, max_new_tokens=8, sampling=hot) for _ in range(4)]
+    assert any(text != texts[0] for text in texts)  # equal by chance once in 11^60 or so
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}]
+    "wrong",
+    [
+        {"temperature": -1.0},
+        {"temperature": math.nan},
+        {"temperature": math.inf},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+    ],
 )
 def test_refuses_sampling(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
@@ -102,7 +117,46 @@ def test_command_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     got = [int(i) for i in capsys.readouterr().out.replace("w", " ").split()]
     assert got == [1, 2, *want]
     assert main(["generate", str(folder), "w1", "w3 w4", "--max-new-tokens", "3"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 2
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 2
+    assert said.err.strip().split("\r")[-1] == "3 of 3 tokens"
+    assert main(["generate", str(folder), "w1 w2", "--max-new-tokens", "0"]) == 0
+    assert capsys.readouterr().out == "w1 w2\n"
+
+
+def test_command_line_stops_where_the_config_says(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = generate(make(), [[1, 2]], max_new_tokens=1)[0][0]
+    config = json.loads((folder / "config.json").read_text())
+    for eos in (first, [first, 10]):
+        (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": eos}))
+        assert main(["generate", str(folder), "w1 w2", "--max-new-tokens", "9"]) == 0
+        assert capsys.readouterr().out.strip() == f"w1 w2w{first}"
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": "end"}))
+    assert main(["generate", str(folder), "w1 w2"]) == 2
+    assert "eos_token_id must be one number or a list; got 'end'" in capsys.readouterr().err
+
+
+def test_letters_of_several_bytes_are_shown_whole(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a letter is not shown: its bytes come as tokens of their own."""
+
+    class Bytes:
+        @staticmethod
+        def decode(row: list[int]) -> str:
+            return "aбв".encode()[: len(row)].decode(errors="replace")
+
+        @staticmethod
+        def encode(prompt: str) -> Any:
+            return SimpleNamespace(ids=[1])
+
+    monkeypatch.setattr("ssm_ref.__main__._tokenizer", lambda folder: Bytes)
+    assert main(["generate", str(folder), ">", "--max-new-tokens", "5"]) == 0
+    assert capsys.readouterr().out == ">aбв\n"
+    assert main(["generate", str(folder), ">", "--max-new-tokens", "4"]) == 0
+    assert capsys.readouterr().out == ">aб\N{REPLACEMENT CHARACTER}\n"
 
 
 @pytest.mark.parametrize(
