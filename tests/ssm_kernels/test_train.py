@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from ssm_kernels import train as on_kernels
 from ssm_ref.__main__ import main
+from ssm_ref.training.config import load_config
+from ssm_ref.training.loop import Trainer
 from ssm_ref.training.metrics import read_rows
+from ssm_ref.training.ranks import Ranks
 
 CONFIG = """
 steps = 6
@@ -48,3 +52,19 @@ def test_the_command_of_the_kernels_wants_something_to_speed_up(
     config.write_text(CONFIG.replace('"M-"', '"-"'))
     assert on_kernels.main([str(config), "--out", str(config.parent / "out")]) == 2
     assert "error: the model must contain one of Mamba" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_a_captured_run_learns_what_one_launched_kernel_by_kernel_learns(config: Path) -> None:
+    torch.use_deterministic_algorithms(False)  # embeddings have no deterministic backward to record
+    config.write_text('precision = "float32"\nlog_every = 1\n' + CONFIG)
+    losses = []
+    for name, options in {"eager": [], "captured": ["--captured", "--workers", "2"]}.items():
+        out = config.parent / name
+        assert on_kernels.main([str(config), "--out", str(out), *options]) == 0
+        rows = read_rows(out / "metrics.jsonl")
+        losses.append([row["loss"] for row in rows if "loss" in row])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    resumed = Trainer(load_config(config), config.parent / "captured", Ranks(0, 1))
+    assert resumed.step == 6
+    assert resumed.validate(resumed.source).loss > 0
