@@ -98,6 +98,15 @@ FOLDER_NOTES = {
 }
 
 
+def test_a_note_beside_the_languages_may_be_called_as_one_of_theirs(tmp_path: Path) -> None:
+    write(tmp_path, {"ru/index.md": "[[s]]", "en/index.md": "[[s#H]]", "s.md": "# H\n[[ru/index]]"})
+    before = targets(load_vault(tmp_path))
+    rename(tmp_path, "s", "index")
+    assert read(tmp_path)["en/index.md"] == "[[../index#H]]"
+    after = sorted(targets(load_vault(tmp_path)))
+    assert after == sorted(target.replace("s.md", "index.md") for target in before)
+
+
 def test_a_folder_is_renamed_where_links_name_it(tmp_path: Path) -> None:
     write(tmp_path, FOLDER_NOTES)
     before = read(tmp_path)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
+from urllib.parse import quote
 
 from ssm_tools.findings import Finding, Severity
 from ssm_tools.notes.check import shown_prefix
@@ -172,7 +173,7 @@ def _sarif_place(finding: Finding) -> dict[str, Any]:
     region = {"startLine": finding.line, "startColumn": finding.column}
     if finding.end_column > finding.column:
         region["endColumn"] = finding.end_column
-    return {"artifactLocation": {"uri": finding.path}, "region": region}
+    return {"artifactLocation": {"uri": quote(finding.path)}, "region": region}
 
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.HINT: "notice"}

@@ -26,7 +26,11 @@ def spelt_as(written: str, bare: str, vault: Vault, note: Note, shown: str = "")
         name = "/".join(parts[-count:])
         if means(vault, note, name, bare):
             return name + suffix
-    return "/" + bare + suffix
+    if means(vault, note, "/" + bare, bare):
+        return "/" + bare + suffix
+    # A note beside the languages, called as one of a language is: only the way to it tells.
+    way = posixpath.relpath(bare, note.id.rpartition("/")[0] or ".")
+    return (way if way.startswith("../") else "./" + way) + suffix
 
 
 def respelt(link: Link, target: str, vault: Vault, note: Note, *, full: bool = False) -> str:

@@ -3,7 +3,7 @@
   "use strict";
   const D = window.SSM_GRAPH, box = document.querySelector(".graph"), stage = box.querySelector(".graph__stage");
   const form = box.querySelector("form"), status = box.querySelector(".graph__status"), W = window.SSM.words;
-  const NS = "http://www.w3.org/2000/svg", LARGE = 500, NAMED = 40;
+  const NS = "http://www.w3.org/2000/svg", LARGE = 500, NAMED = 40, SEEN = 2; /* SEEN: the least radius, in pixels */
   const nodes = D.nodes.map(([id, kind, title, href, family, x, y, r, about, level, up], n) => ({ n, id, kind, title, href, family, x, y, r, about, level, up, near: new Set() }));
   for (const [a, b] of D.edges) { nodes[a].near.add(b); nodes[b].near.add(a); }
   const state = { kinds: new Set(["note"]), family: "*", distance: 0, find: "", from: null, to: null, focus: null };
@@ -132,17 +132,19 @@
     /* What is drawn, cut into short jobs: edges by the thousand, nodes by their colour */
     draw(what) {
       const { shown, lit, path } = this.what = what, css = getComputedStyle(document.documentElement), get = n => css.getPropertyValue(n);
-      const bits = new Map(), part = (key, make) => { if (!bits.has(key)) bits.set(key, { ...make, path: new Path2D() }); return bits.get(key).path; };
+      const bits = new Map(), part = (key, make) => { if (!bits.has(key)) bits.set(key, { ...make, path: new Path2D(), dots: new Path2D() }); return bits.get(key); };
+      const faint = Math.min(.6, Math.max(.04, 2400 / D.edges.length)); /* thousands would hide the nodes */
       D.edges.forEach(([a, b], n) => {
         if (!shown.has(a) || !shown.has(b)) return;
         const kind = on(path, a, b) ? 2 : lit && !(lit.has(a) && lit.has(b)) ? 0 : 1;
-        const p = part(`${kind} ${kind > 1 ? 0 : n >> 10}`, { line: [1, 1, 3][kind], colour: get(kind > 1 ? "--amber" : "--line"), alpha: [.3, lit ? 1 : .6, 1][kind], order: kind });
+        const p = part(`${kind} ${kind > 1 ? 0 : n >> 10}`, { line: [1, 1, 3][kind], colour: get(kind > 1 ? "--amber" : "--line"), alpha: [Math.min(.3, faint), lit ? 1 : faint, 1][kind], order: kind }).path;
         p.moveTo(nodes[a].x, nodes[a].y); p.lineTo(nodes[b].x, nodes[b].y);
       });
       for (const n of shown) {
         const v = nodes[n], dim = lit && !lit.has(n), hue = D.hues[v.family] ?? 200;
         const p = part(`n ${hue} ${dim}`, { colour: `hsl(${hue} ${get("--node-s")} ${get("--node-l")})`, alpha: dim ? .18 : 1, order: dim ? 3 : 4 });
-        p.moveTo(v.x + v.r, v.y); p.arc(v.x, v.y, v.r, 0, 7);
+        p.path.moveTo(v.x + v.r, v.y); p.path.arc(v.x, v.y, v.r, 0, 7);
+        p.dots.moveTo(v.x, v.y); p.dots.lineTo(v.x + .01, v.y);
       }
       this.bits = [...bits.values()].sort((p, q) => p.order - q.order);
       this.ink = get("--ink"); this.ground = get("--raised"); this.font = get("--sans");
@@ -183,7 +185,10 @@
         g.setTransform(dpr * s, 0, 0, dpr * s, -have[0] * s * dpr, -have[1] * s * dpr);
         g.globalAlpha = bit.alpha;
         if (bit.line) { g.strokeStyle = bit.colour; g.lineWidth = bit.line / s; g.stroke(bit.path); }
-        else { g.fillStyle = bit.colour; g.fill(bit.path); }
+        else {
+          g.fillStyle = g.strokeStyle = bit.colour; g.fill(bit.path);
+          if (5 * s < SEEN) { g.lineCap = "round"; g.lineWidth = 2 * SEEN / s; g.stroke(bit.dots); } /* far away, but seen */
+        }
       }), () => {
         g.setTransform(dpr, 0, 0, dpr, 0, 0); g.globalAlpha = 1;
         let left = 220;
