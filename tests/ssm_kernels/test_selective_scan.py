@@ -15,13 +15,14 @@ RTOL = {torch.float32: 5e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 Error = Callable[[Tensor, Tensor], float]
 # The interpreter takes milliseconds a token: there tiles and lengths are a quarter.
 S = 4 if torch.cuda.is_available() else 1
-SHAPES = [(1, 1, 1, 1, 1), (2, 2, 3, 1, 2), (1, 9 * S, 6, 2, 3), (1, 4 * S, 37, 1, 2)]
+SHAPES = [
+    (1, 1, 1, 1, 1),
+    (2, 2, 3, 1, 2),
+    (1, 9 * S, 6, 2, 3),
+    (1, 4 * S, 37, 1, 2),
+    (1, 2, 3, 1, 17),
+]
 SHAPES += [(2, 50, 37, 1, 4), (1, 300, 66, 2, 17)] if S > 1 else []
-
-
-@pytest.fixture(autouse=True)
-def tile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "TILE", 4 * S)
 
 
 def operands(
@@ -83,9 +84,7 @@ def cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 
         def finely(x: Tensor, B: Tensor, cu: Tensor | None, *, forward: bool) -> Any:
             g = real(x, B, cu, forward=forward)
-            return launch.Geometry(
-                g.sequences, g.length, g.d, g.groups, g.n, g.packed, g.block_d, g.tiles
-            )
+            return launch.Geometry(g.sequences, g.length, g.d, g.groups, g.n, g.packed, g.tiles)
 
         monkeypatch.setattr(launch, "geometry", finely)
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ssm_kernels.operator import operator
 from ssm_kernels.selective_scan.kernel import (
+    LANES,
+    STATES,
     adjoint_ends_kernel,
     carry_kernel,
     pack_bc_kernel,
@@ -20,12 +22,11 @@ from ssm_kernels.selective_scan.kernel import (
 from ssm_ref.packing import sequence_bounds
 
 LOG2E = 1.4426950408889634
-# Tokens of a tile, channels of a block, warps: H100, November 2026.
-TILE = 16
-FORWARD = {"BLOCK_D": 32, "num_warps": 1, "num_stages": 1}
-BACKWARD = {"BLOCK_D": 32, "num_warps": 1, "num_stages": 1, "BY_DOT": False}
+# Tokens of a tile, and how many of them the forward pass holds in registers: H200, November 2026.
+TILE, TOKENS = 16, 4
+WARP = {"num_warps": 1, "num_stages": 1}
 # Warps that fill the device; with fewer, sequences are cut into segments.
-FORWARD_WARPS, BACKWARD_WARPS = 900, 4000
+FORWARD_WARPS, BACKWARD_WARPS = 1000, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,6 @@ class Geometry:
     groups: int
     n: int
     packed: bool
-    block_d: int
     segments: int
 
     @property
@@ -56,7 +56,7 @@ class Geometry:
     @property
     def blocks(self) -> int:
         """Channel blocks of one group."""
-        return -(-(self.d // self.groups) // self.block_d)
+        return -(-(self.d // self.groups) // LANES.value)
 
     @property
     def tiles_per_segment(self) -> int:
@@ -72,18 +72,16 @@ class Geometry:
 def geometry(x: Tensor, B: Tensor, cu_seqlens: Tensor | None, *, forward: bool) -> Geometry:
     """Cut the work of `x` so that it fills the device."""
     (b, length, d), (groups, n) = x.shape, B.shape[2:]
-    config, wanted = (FORWARD, FORWARD_WARPS) if forward else (BACKWARD, BACKWARD_WARPS)
+    wanted = FORWARD_WARPS if forward else BACKWARD_WARPS
     sequences = b if cu_seqlens is None else cu_seqlens.numel() - 1
-    one = Geometry(sequences, length, d, groups, n, cu_seqlens is not None, config["BLOCK_D"], 1)
-    programs = max(1, one.groups * one.blocks * sequences)
-    warps = programs * config["num_warps"]
+    one = Geometry(sequences, length, d, groups, n, cu_seqlens is not None, 1)
+    warps = max(1, one.groups * one.blocks * sequences)
     # A segment shorter than 8 tiles would spend its time on starting.
     most = max(1, one.tiles // 8)
     segments = 1 if warps * 4 >= wanted * 3 else min(most, -(-wanted // warps))
     return Geometry(
-        sequences, length, d, groups, n, one.packed, one.block_d,
-        -(-one.tiles // -(-one.tiles // segments)),
-    )  # fmt: skip
+        sequences, length, d, groups, n, one.packed, -(-one.tiles // -(-one.tiles // segments))
+    )
 
 
 def _scaled(A: Tensor) -> Tensor:
@@ -117,7 +115,6 @@ def _pack(B: Tensor, C: Tensor, cu: Tensor | None, cut: Geometry) -> Tensor:
 
 def _flags(bias: Tensor | None, z: Tensor | None, softplus: bool, cut: Geometry) -> dict[str, Any]:
     return {
-        "T": TILE,
         "PACKED": cut.packed,
         "HAS_Z": z is not None,
         "HAS_BIAS": bias is not None,
@@ -160,14 +157,17 @@ def scan(
     ends = _state(x, cut.sequences * cut.segments, cut)
     sums = x.new_empty(cut.sequences * cut.segments, cut.d, dtype=torch.float32)
     flags = _flags(dt_bias, z, softplus, cut)
+    sizes = {"D": cut.d, "G": cut.groups, "N": cut.n, "ZS": z_stride, "TILE": TILE, "T": TOKENS}
+    acc = x.new_empty(x.shape, dtype=torch.float32) if cut.n > STATES.value else None
 
     def launch(first: Tensor | None, *, ends_only: bool) -> None:
-        scan_fwd_kernel[cut.grid](
-            x, dt, a, bc, D, gate, dt_bias, y, first, states, ends, sums, cu_seqlens,
-            cut.length, cut.d, cut.groups, cut.n, cut.tiles_per_segment, z_stride,
-            HAS_D=D is not None, HAS_START=first is not None, SAVE=save and not ends_only,
-            ENDS_ONLY=ends_only, **flags, **FORWARD,
-        )  # fmt: skip
+        for state in range(0, cut.n, STATES.value):
+            scan_fwd_kernel[cut.grid](
+                x, dt, a, bc, D, gate, dt_bias, y, acc, first, states, ends, sums, cu_seqlens,
+                cut.length, cut.tiles_per_segment, N0=state, HAS_D=D is not None,
+                HAS_START=first is not None, SAVE=save and not ends_only, ENDS_ONLY=ends_only,
+                maxnreg=255, **sizes, **flags, **WARP,
+            )  # fmt: skip
 
     if cut.segments > 1:
         launch(None, ends_only=True)
@@ -224,12 +224,12 @@ def scan_backward(
     parts = cut.sequences * cut.segments
     r = _by_state(dh)
     flags = _flags(dt_bias, z, softplus, cut)
-    sizes = (cut.length, cut.d, cut.groups, cut.n, cut.tiles_per_segment, z_stride)
+    sizes = {"D": cut.d, "G": cut.groups, "N": cut.n, "ZS": z_stride, "T": TILE}
     if cut.segments > 1:
         local, sums = _state(x, parts, cut), x.new_empty(parts, cut.d, dtype=torch.float32)
         adjoint_ends_kernel[cut.grid](
-            dt, a, bc, gate, dt_bias, dy, local, sums, cu_seqlens, *sizes, **flags,
-            BLOCK_D=cut.block_d, num_warps=BACKWARD["num_warps"], num_stages=1,
+            dt, a, bc, gate, dt_bias, dy, local, sums, cu_seqlens,
+            cut.length, cut.tiles_per_segment, **sizes, **flags, **WARP,
         )  # fmt: skip
         r, dh0 = _carry(a, sums, local, r, cut, reverse=True)
     else:
@@ -237,13 +237,16 @@ def scan_backward(
     dbc = x.new_empty(cut.slots, cut.groups, cut.blocks, cut.n, 2, TILE, dtype=torch.float32)
     dA = _state(x, parts, cut)
     dD, dbias = (x.new_empty(parts, cut.d, dtype=torch.float32) for _ in range(2))
+    # Wider dtypes need more than 10 bits of every summand of dB and dC.
+    split = x.dtype != torch.bfloat16 or triton.knobs.runtime.interpret
     scan_bwd_kernel[cut.grid](
         x, dt, a, bc, D, gate, dt_bias, dy, states, out[0], out[1], out[6], dbc, r, dA, dD, dbias,
-        cu_seqlens, *sizes, HAS_D=D is not None, **flags, **BACKWARD,
+        cu_seqlens, cut.length, cut.tiles_per_segment, HAS_D=D is not None,
+        SPLIT=split, **sizes, **flags, **WARP,
     )  # fmt: skip
-    unpack_dbc_kernel[(cut.tiles, cut.sequences)](
+    unpack_dbc_kernel[(cut.tiles, cut.groups, cut.sequences)](
         dbc, out[3], out[4], cu_seqlens, cut.length, cut.groups, cut.n, cut.blocks,
-        T=TILE, BLOCK_N=16, PACKED=cut.packed,
+        T=TILE, COLUMNS=256, SHARES=8, PACKED=cut.packed, SPLIT=split,
     )  # fmt: skip
     out[2] = dA.sum(dim=0).t().to(A.dtype).contiguous()
     if D is not None:
