@@ -21,6 +21,8 @@ from ssm_ref.training.linear import (
     LettersAroundConfig,
     LinearSeries,
     LinearSeriesConfig,
+    LinearSound,
+    LinearSoundConfig,
     WordsOfDna,
     WordsOfDnaConfig,
 )
@@ -249,6 +251,8 @@ def test_voices_are_held_out_by_pattern_and_silence_comes_first(tones: Path) -> 
 
 def test_a_name_is_held_out_in_every_class_or_in_none(tones: Path) -> None:
     source = Recordings(folder="tones", seconds=0.5, n_mels=8, held_out=0.4).open(tones, 0, "data")
+    fewer = Recordings(folder="tones", seconds=0.5, n_mels=8, held_out=0.4, left_out=("*-0.wav",))
+    assert len(fewer.open(tones, 0, "data").labels) == 20, "four first takes are not read"
     late = torch.zeros(24, dtype=torch.bool)
     late[source.held] = True
     assert torch.equal(late[:12], late[12:])
@@ -266,6 +270,28 @@ def test_strips_are_hidden_in_training_alone(tones: Path) -> None:
     assert torch.equal(now[now != 0], was[now != 0])
     (want,), (got,) = plain.validation(1, 12), source.validation(1, 12)
     assert torch.equal(got.inputs, want.inputs)
+    moved = Recordings(**options, moved=9).open(tones, 0, "data").training(0, 12).inputs
+    by = [
+        next(
+            k
+            for k in range(-9, 10)
+            if torch.equal(b[max(0, k) : 48 + k][:30], a[max(0, -k) :][:30])
+        )
+        for a, b in zip(was, moved, strict=True)
+    ]
+    assert min(by) < 0 < max(by)
+
+
+def test_linear_sound_sees_the_mean_and_the_deviation_of_what_was_recorded() -> None:
+    cfg = LinearSoundConfig(frames=6, n_mels=2, n_classes=4, mean=-4.0, std=2.0)
+    model = LinearSound(cfg)
+    with torch.no_grad():
+        model.head.weight.copy_(torch.eye(4))
+        model.head.bias.zero_()
+    x = torch.randn(1, 6, 2, generator=torch.Generator().manual_seed(0))
+    x[0, 4:] = 1.0  # (0 - mean) / (2 std): added behind the end
+    want = torch.cat([x[0, :4].mean(0), x[0, :4].std(0, unbiased=False)])
+    torch.testing.assert_close(model(x)[0], want)
 
 
 AUDIO = """
@@ -405,6 +431,7 @@ def test_recordings_say_what_is_wrong(
     ("make", "message"),
     [
         (lambda f: Recordings(folder="x", delay=2.0), "0 ≤ delay < seconds"),
+        (lambda f: Recordings(folder="x", moved=-1), "moved ≥ 0"),
         (lambda f: Recordings(folder="x", hidden_bands=65), "hidden_bands ≤ n_mels = 64"),
         (lambda f: Recordings(folder="x", held_out=1.5), r"must lie in \(0, 1\)"),
         (lambda f: Forecast(series="nile", lookback=4, horizon=2).open(f, 0, "d"), "no series"),
@@ -456,3 +483,20 @@ def test_vowels() -> None:
     right = {name: row["accuracy"] for name, row in recorded("vowels").items()}
     assert min(right.values()) > 0.97
     assert right["linear"] >= max(right["mamba"], right["s4d"])
+
+
+def test_yeast() -> None:
+    nats = {name: row["loss"] for name, row in recorded("yeast").items()}
+    assert abs(nats["sharing"] - nats["post_hoc"]) < 0.005
+    assert max(nats["sharing"], nats["post_hoc"]) < nats["linear"] - 0.01
+    assert nats["linear"] < 1.386, "the logarithm of four"
+
+
+def test_coding() -> None:
+    rows = {row["variant"]: row for row in read_rows(FOLDER / "coding.jsonl")}
+    right = {name: row["final"]["accuracy"] for name, row in rows.items()}
+    other = {name: row["evaluate"][0]["accuracy"] for name, row in rows.items()}
+    assert rows["sharing"]["evaluate"][0]["changed"] == {"flipped": True}
+    assert other["sharing"] == right["sharing"]
+    assert other["one"] != right["one"]
+    assert max(right.values()) - min(right.values()) < 0.03

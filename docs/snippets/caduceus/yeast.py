@@ -1,0 +1,45 @@
+# %% setup
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+import ssm_ref
+from ssm_ref.training.metrics import read_rows
+
+EXPERIMENTS = Path(ssm_ref.__file__).parents[1] / "docs" / "experiments"
+
+
+def runs(experiment):
+    return {row["variant"]: row for row in read_rows(EXPERIMENTS / f"{experiment}.jsonl")}
+
+
+NAMES = {
+    "sharing": "both strands (PS)",
+    "post_hoc": "both when answering (Ph)",
+    "one": "one strand",
+    "linear": "linear",
+}
+
+# %% shown
+yeast, coding = runs("yeast"), runs("coding")
+print("hidden letters of yeast     parameters   nats   right")
+for name, run in yeast.items():
+    final = run["final"]
+    line = f"{run['parameters']:10,}  {final['loss']:.4f}  {final['accuracy']:.3f}"
+    print(f"  {NAMES[name]:25} {line}")
+print("coding or not               parameters  right  right on the other strand")
+for name, run in coding.items():
+    (other,) = run["evaluate"]
+    line = f"{run['parameters']:10,}  {run['final']['accuracy']:.3f}  {other['accuracy']:.3f}"
+    print(f"  {NAMES[name]:25} {line}")
+
+fig, axes = plt.subplots(1, 2, figsize=(6.5, 2.7))
+for ax, found, key, title in (
+    (axes[0], yeast, 1, "hidden letters, nats"),
+    (axes[1], coding, 2, "coding or not, accuracy"),
+):
+    for name, run in found.items():
+        ax.plot([p[0] for p in run["validation"]], [p[key] for p in run["validation"]], label=name)
+    ax.set(xlabel="step", title=title)
+axes[0].legend()
+fig.tight_layout()
