@@ -7,6 +7,7 @@ Source: Zhang and Sennrich, Root Mean Square Layer Normalization, NeurIPS 2019. 
 so that x alone is kept for the backward pass: n is as large, and a model has a norm a branch.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -67,13 +68,23 @@ def _normalised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square normalisation with a learned scale, or without one if not `affine`."""
+    """Root-mean-square normalisation with a learned scale, or without one if not `affine`.
 
-    def __init__(self, d_model: int, *, eps: float = 1e-5, affine: bool = True) -> None:
+    `norm` computes it, with the contract of `rms_norm`.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        eps: float = 1e-5,
+        affine: bool = True,
+        norm: Callable[..., Tensor] = rms_norm,
+    ) -> None:
         super().__init__()
-        self.eps = eps
+        self.eps, self.norm = eps, norm
         self.weight = nn.Parameter(torch.ones(d_model)) if affine else None
 
     def forward(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         """x normalised over its last axis, in the dtype of `x`."""
-        return rms_norm(x, self.weight, eps=self.eps)
+        return self.norm(x, self.weight, eps=self.eps)

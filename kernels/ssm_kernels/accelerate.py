@@ -12,6 +12,7 @@ from ssm_kernels.gated_rms_norm.op import gated_rms_norm
 from ssm_kernels.selective_scan.op import selective_scan
 from ssm_kernels.ssd.op import ssd
 from ssm_kernels.state_update.op import state_step
+from ssm_ref.norm import RMSNorm, rms_norm
 from ssm_ref.selective import causal_conv1d as definition
 from ssm_ref.selective.gated_rms_norm import GatedRMSNorm
 from ssm_ref.selective.mamba import Mamba
@@ -29,10 +30,10 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
     """`model` itself, with the operators of its blocks swapped for those of this package.
 
     Mamba and Mamba-2 blocks get scan, convolution and one-token steps, bidirectional Mamba and SS2D
-    their scan, and gated RMS norms theirs, wherever they stand in the model. `backend` is handed to
-    every operator. Parameters, names and results stay as they were, to rounding; a step that
-    records gradients remains the definition's, since the one-token operators have none. Raises
-    `ValueError` for an unknown backend or a model without such a block.
+    their scan, and RMS norms, gated or not, theirs, wherever they stand in the model. `backend` is
+    handed to every operator. Parameters, names and results stay as they were, to rounding; a step
+    that records gradients remains the definition's, since the one-token operators have none. Raises
+    `ValueError` for an unknown backend or a model without any of these.
     """
     if backend not in ("auto", "triton", "reference"):
         raise ValueError(f"backend must be 'auto', 'triton' or 'reference'; got {backend!r}")
@@ -50,6 +51,7 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
         BidirectionalMamba: {"scan": selective_scan},
         SS2D: {"scan": selective_scan},
         GatedRMSNorm: {"norm": gated_rms_norm},
+        RMSNorm: {"norm": _rms_norm},
     }
     swapped = False
     for module in model.modules():
@@ -63,6 +65,13 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
         kinds = ", ".join(kind.__name__ for kind in swaps)
         raise ValueError(f"the model must contain one of {kinds}; got {type(model).__name__}")
     return model
+
+
+def _rms_norm(x: Tensor, weight: Tensor | None, *, eps: float, backend: str) -> Tensor:
+    """`rms_norm` as a gated one without a gate, where there is a weight."""
+    if weight is None:
+        return rms_norm(x, None, eps=eps)
+    return gated_rms_norm(x, weight, eps=eps, backend=backend)
 
 
 def _unless_recording(fast: Operator, slow: Operator) -> Operator:

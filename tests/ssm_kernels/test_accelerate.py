@@ -6,6 +6,7 @@ from torch import nn
 
 from ssm_kernels.accelerate import accelerate
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.mamba import MambaConfig, MambaLanguageModel
 from ssm_ref.selective.mamba2 import Mamba2Config, Mamba2LanguageModel
 from ssm_ref.vision.bidirectional_mamba import BidirectionalMamba, BidirectionalMambaConfig
@@ -82,6 +83,19 @@ def test_maps_get_the_scan(device: torch.device) -> None:
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
     (fast,) = torch.autograd.grad(got.square().sum(), u)
     torch.testing.assert_close(fast, slow, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_norms_of_any_model(affine: bool, device: torch.device) -> None:
+    torch.manual_seed(0)
+    norm = RMSNorm(6, affine=affine).to(device)
+    u = torch.randn(2, 3, 6, device=device, requires_grad=True)
+    want = norm(u)
+    (slow,) = torch.autograd.grad(want.square().sum(), u)
+    got = accelerate(norm, backend="triton")(u)
+    (fast,) = torch.autograd.grad(got.square().sum(), u)
+    torch.testing.assert_close(got, want)
+    torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
 
 
 def test_bad_arguments() -> None:
