@@ -13,6 +13,7 @@ runs = {row["variant"]: row for row in read_rows(EXPERIMENTS / "parity.jsonl")}
 names = {
     "mamba": "Mamba, eigenvalues in (0, 1)",
     "deltanet": "DeltaNet, eigenvalues in (0, 1)",
+    "mamba_negative": "Mamba, eigenvalues in (-1, 1)",
     "mamba3": "Mamba-3, rotation",
     "deltanet_negative": "DeltaNet, eigenvalues in (-1, 1)",
     "lstm": "LSTM, nonlinear",

@@ -8,15 +8,19 @@ EXPERIMENTS = Path(ssm_ref.__file__).parents[1] / "docs" / "experiments"
 
 # %% shown
 rows = [row for path in sorted(EXPERIMENTS.glob("*.jsonl")) for row in read_rows(path)]
-print(f"{'experiment':18} {'variant':17} {'steps':>5} {'CPU time':>8}  {'date':10}  commit")
+print(f"{'experiment':24} {'variant':17} {'steps':>17} {'time':>5}  {'date':10}  commit")
 for row in rows:
     dirty = "+" if row["commit"].endswith("+") else ""
+    planned = row.get("planned", row["steps"])
+    steps = f"{row['steps']:,}" + (f" of {planned:,}" if planned > row["steps"] else "")
     print(
-        f"{row['experiment']:18} {row['variant']:17} {row['steps']:5} {row['seconds']:6.0f} s  "
+        f"{row['experiment']:24} {row['variant']:17} {steps:>17} {row['seconds']:3.0f} s  "
         f"{row['date']}  {row['commit'][:9]}{dirty}"
     )
-print("device:", *sorted({row["device"] for row in rows}), sep="\n  ")
+for device in sorted({row["device"] for row in rows}):
+    names = sorted({row["experiment"] for row in rows if row["device"] == device})
+    print(f"{device}: {', '.join(names)}")
 print("torch:", *sorted({row["torch"] for row in rows}))
 
 # %% check
-assert all(row["seed"] == 0 for row in rows)
+assert all(row["commit"] and row["source_hash"] for row in rows)

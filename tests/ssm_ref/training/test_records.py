@@ -27,15 +27,20 @@ def at(row: dict[str, Any], **changed: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_variant_has_a_record_of_its_present_config(path: Path) -> None:
-    recorded = runs(path.stem)
-    assert sorted(recorded) == sorted(variants(path) or [""])
+    recorded, wanted = runs(path.stem), variants(path) or [""]
+    if is_full(path):  # these take hours of a GPU: what has been run is recorded, and cut short
+        assert recorded.keys() <= set(wanted)
+    else:
+        assert sorted(recorded) == sorted(wanted)
     for variant, row in recorded.items():
         cfg = load_config(path, variant)
         assert row["config_hash"] == cfg.fingerprint, variant
         assert row["experiment"] == path.stem
         planned = row.get("planned", row["steps"])
         assert planned == cfg.settings.steps >= row["steps"]
-        assert (planned == row["steps"]) or "--seconds" in row["command"], "cut short by nobody"
+        if planned > row["steps"]:
+            assert is_full(path)
+            assert "--seconds" in row["command"], "cut short by nobody"
         assert row["command"].startswith(
             ("python -m ssm_ref train ", "python -m ssm_kernels.train ")
         )
@@ -43,6 +48,11 @@ def test_every_variant_has_a_record_of_its_present_config(path: Path) -> None:
         for key in ("commit", "source_hash", "device", "torch", "date", "seconds", "final"):
             assert row[key], key
         assert row["curve"][-1][0] <= row["steps"]
+
+
+def is_full(path: Path) -> bool:
+    """Whether a config has the size of its paper, or of a real corpus."""
+    return path.stem.endswith(("_paper", "_large"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -83,12 +93,21 @@ def test_parity() -> None:
     found = runs("parity")
     for name in ("mamba", "deltanet"):
         assert found[name]["final"]["exact"] < 0.6
-    for name in ("mamba3", "deltanet_negative", "lstm"):
+    for name in ("mamba3", "mamba_negative", "deltanet_negative", "lstm"):
         assert found[name]["final"]["exact"] > 0.99
     far = {name: at(row, length=256)["accuracy"] for name, row in found.items()}
     assert far["lstm"] == 1.0
-    assert far["deltanet_negative"] > 0.8
+    assert min(far["mamba_negative"], far["deltanet_negative"]) > 0.8
     assert max(far["mamba"], far["deltanet"], far["mamba3"]) < 0.6
+
+
+def test_parity_at_the_size_of_the_paper() -> None:
+    signed = runs("parity_paper")["mamba_negative"]
+    assert signed["steps"] < 1_000
+    assert signed["final"]["exact"] > 0.99
+    for length in (64, 128, 256):
+        above_chance = 2 * at(signed, length=length, after=40)["accuracy"] - 1
+        assert above_chance > 0.99
 
 
 def test_associative_recall() -> None:
