@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_numbers, readable
+from ssm_ref.expect import expect_numbers, readable, state_dtype
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.mamba import Mamba, MambaConfig, Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
@@ -115,8 +115,9 @@ class SeriesClassifier(nn.Module):
         for layer in self.layers:
             u = layer(u)  # (2)
         u = torch.where(real[..., None], self.norm(u), 0.0)
-        mean = u.cumsum(dim=1) / real.cumsum(dim=1)[..., None].to(u.dtype)  # (3)
-        logits: Tensor = self.head(mean)  # (4)
+        wide = u.to(state_dtype(u))  # neither sums nor counts of a long series fit into bfloat16
+        mean = wide.cumsum(dim=1) / real.cumsum(dim=1)[..., None]  # (3)
+        logits: Tensor = self.head(mean.to(u.dtype))  # (4)
         return logits
 
     def _real(self, x: Tensor) -> Bool[Tensor, "b l"]:

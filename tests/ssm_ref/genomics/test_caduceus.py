@@ -178,6 +178,14 @@ def test_the_published_size_has_the_published_number_of_parameters() -> None:
     assert counts["sharing"] == counts["post_hoc"]
 
 
+def test_bf16_says_nearly_the_same() -> None:
+    net, ids = model().float(), dna(20)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = net(ids)
+    far = (narrow.float() - net(ids)).norm() / net(ids).norm()
+    assert far < 0.05
+
+
 def test_no_row_and_one_letter() -> None:
     assert model()(dna(1, b=2)).shape == (2, 1, 16)
     assert model()(dna(4, b=0)).shape == (0, 4, 16)

@@ -115,6 +115,15 @@ def test_gradients(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORECASTERS)
+def test_bf16_keeps_the_level_of_the_window(name: str) -> None:
+    """The level is kept in the dtype of the window: 1000 is not rounded to a multiple of 8."""
+    model, x = forecaster(name).float(), 1003 + window().float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = model(x)
+    torch.testing.assert_close(narrow, model(x), rtol=0, atol=0.2)
+
+
+@pytest.mark.parametrize("name", FORECASTERS)
 def test_no_row_and_a_window_that_does_not_move(name: str) -> None:
     model = forecaster(name)
     assert model(window(0)).shape == (0, 5, 4)

@@ -67,6 +67,14 @@ def test_gradients_pass_by_the_padding() -> None:
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
+def test_a_long_series_in_bf16_is_answered_as_in_full_precision(mixer: str) -> None:
+    net, x = model(mixer).float(), series(2, 700).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = net(x)
+    torch.testing.assert_close(narrow.float(), net(x), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
 def test_one_step_and_no_row(mixer: str) -> None:
     assert model(mixer)(series(2, 1)).shape == (2, 4)
     assert model(mixer)(series(0, 3)).shape == (0, 4)
