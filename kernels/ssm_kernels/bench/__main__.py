@@ -2,8 +2,8 @@
 
 The rows of most value come first, and each is written as soon as it is known, so that a run that
 is cut short keeps what it has: first calls with an empty cache, which are timed while the rest is
-compiled, the headline shapes, the lengths, one layer of every kind (`layer`), whole models
-(`language_model`), and `torch.compile` of the definitions. Stages can be skipped.
+compiled, the headline shapes, the lengths, whole models (`language_model`), one layer of every
+kind (`layer`), and `torch.compile` of the definitions. Stages can be skipped.
 """
 
 import argparse
@@ -29,8 +29,8 @@ from ssm_kernels.bench.row import Row, installed
 
 # What no one operator is.
 WHOLE: dict[str, Callable[[dict[str, Any], Callable[[], float]], Iterator[Row]]] = {
-    "layer": layer_rows,
     "language_model": model_rows,
+    "layer": layer_rows,
 }
 OPS = list(dict.fromkeys([*HEADLINE, *LENGTHS, *WHOLE]))
 COMPILED = "torch.compile"

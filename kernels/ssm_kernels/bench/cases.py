@@ -237,6 +237,7 @@ BATCHES = (1, 64, 256)
 LONG = (512, 2048, 8192, 32_768, 131_072)
 
 HEADLINE: dict[str, list[Make]] = {
+    "selective_scan": [partial(selective_scan_case, 8, 4096, 2048, 16)],
     "ssd": [partial(ssd_case, 8, 4096, 80, 64, 128)],
     "causal_conv1d": [
         partial(conv_case, 8, 4096, 4096, 4),
@@ -247,12 +248,11 @@ HEADLINE: dict[str, list[Make]] = {
         partial(norm_case, TOKENS, 5120, norm_first=True),
     ],
     "state_update": [partial(state_update_case, b, 80, 64, 128) for b in BATCHES],
-    "selective_scan": [partial(selective_scan_case, 8, 4096, 2048, 16)],
 }
-# Constant tokens, then one sequence wherever that is another shape.
-SIZES = [(max(1, TOKENS // l), l) for l in LONG] + [(1, l) for l in LONG if l < TOKENS]
+# One sequence, the longest first, then constant tokens wherever that is another shape.
+SIZES = [(1, l) for l in reversed(LONG)] + [(TOKENS // l, l) for l in LONG if l < TOKENS]
 LENGTHS: dict[str, list[Make]] = {
+    "ssd": [partial(ssd_case, b, l, 80, 64, 128) for b, l in SIZES],
     "selective_scan": [partial(selective_scan_case, b, l, 2048, 16) for b, l in SIZES],
     "attention": [partial(attention_case, b, l, 16, 128) for b, l in SIZES],
-    "ssd": [partial(ssd_case, b, l, 80, 64, 128) for b, l in SIZES],
 }

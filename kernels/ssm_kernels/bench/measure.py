@@ -14,7 +14,8 @@ from ssm_kernels.bench.row import Row, source_hash
 
 IN_GRAPH = 20  # calls of decoding in one CUDA graph
 FAILURES = (
-    RuntimeError, ValueError, TypeError, AttributeError, AssertionError, ImportError, TritonError,
+    RuntimeError, ValueError, TypeError, AttributeError, AssertionError, ImportError, LookupError,
+    OSError, TritonError,
 )  # fmt: skip
 Clock = Callable[[Callable[[], Any]], tuple[float, float, float]]
 
