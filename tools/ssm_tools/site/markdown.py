@@ -132,7 +132,8 @@ def sized(alt: str) -> tuple[str, dict[str, str]]:
 
 
 def _picture(tokens: Sequence[Token], index: int, options: Any, env: dict[str, Any]) -> str:
-    token, renderer = tokens[index], _parser().renderer
+    token = tokens[index]
+    renderer: Any = _parser().renderer
     alt, size = sized(renderer.renderInlineAsText(token.children or [], options, env))
     shape = "".join(f' {name}="{value}"' for name, value in size.items())
     title = f' title="{escape(str(token.attrs["title"]))}"' if "title" in token.attrs else ""

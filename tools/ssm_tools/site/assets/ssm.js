@@ -170,15 +170,15 @@
     for (let n = word.length; n >= Math.max(4, word.length - 5); n--) if (index.named.has(word.slice(0, n))) return word.slice(0, n);
     return word;
   };
-  /* the page that is called just so comes first */
+  /* the page that is called so, in whatever form, comes first */
   const called = (doc, asked) => {
-    const [, id, title] = index.data.docs[doc], name = id ? "" : plain(title).join(" ");
+    const [, id, title] = index.data.docs[doc], name = id ? "" : plain(title).map(nameRoot).join(" ");
     return name === asked ? 3 : 1;
   };
   const find = query => {
     const words = plain(query);
     if (!words.length) return [];
-    const total = all(words), key = words.map(nameRoot), asked = words.join(" ");
+    const total = all(words), key = words.map(nameRoot), asked = key.join(" ");
     for (let from = 0; from < key.length; from++) for (let to = from + 1; to <= key.length; to++) {
       for (const other of index.data.same[key.slice(from, to).join(" ")] ?? []) {
         const parts = other.split(" ").map(r => scored(new Map([[r, .8]])));
