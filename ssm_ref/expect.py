@@ -42,6 +42,27 @@ def expect_numbers(name: str, tensor: Tensor, like: Tensor | None = None) -> Non
         raise ValueError(f"{name} must hold no NaN; got {int(tensor.isnan().sum())} of them")
 
 
+def expect_axes(axes: str, *operands: Tensor) -> None:
+    """Raise `ValueError` unless the operands have the axes named in `axes`, as "q blhn, v blhp".
+
+    One letter an axis: equal letters are equal lengths, and l is at least 1. All operands must be
+    floating point and on one device.
+    """
+    lengths: dict[str, int] = {}
+    for entry, tensor in zip(axes.split(", "), operands, strict=True):
+        name, letters = entry.split(" ")
+        known = ", ".join(f"{a} = {lengths[a]}" if a in lengths else a for a in letters)
+        if tensor.ndim != len(letters) or any(
+            lengths.setdefault(a, n) != n for a, n in zip(letters, tensor.shape, strict=True)
+        ):
+            raise ValueError(f"{name} must have shape ({known}); got {tuple(tensor.shape)}")
+        expect_float(name, tensor)
+        if tensor.device != operands[0].device:
+            raise ValueError(f"{name} must be on {operands[0].device}; got {tensor.device}")
+    if lengths.get("l") == 0:
+        raise ValueError("a sequence must hold at least one time step; got none")
+
+
 def readable(tensor: Tensor) -> bool:
     """Whether values can be looked at without stalling a device or breaking a compiled graph."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()

@@ -31,7 +31,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ssm_ref.attention.rope import RopeScaling, rotate
-from ssm_ref.expect import expect_features, expect_sequence, expect_shape, expect_token
+from ssm_ref.expect import expect_axes, expect_features, expect_sequence, expect_shape, expect_token
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.packing import check_left_padding
 
@@ -113,6 +113,7 @@ def attend_one_by_one(
     Keys before `first`, a number a row, are seen by themselves alone; the first `pinned` stay
     visible behind the window.
     """
+    _check_heads(q, k, v)
     k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
     past, ys = k.shape[2] - q.shape[2], []
     for t in range(q.shape[2]):
@@ -137,6 +138,7 @@ def attend(
     pinned: int = 0,
 ) -> Float[Tensor, "b h l p"]:
     """Eq. (1) for all queries at once, by PyTorch's fused attention; the rest as above."""
+    _check_heads(q, k, v)
     l, s = q.shape[2], k.shape[2]
     grouped = q.shape[1] != k.shape[1]
     if l == s and (window is None or window >= s) and first is None:
@@ -150,6 +152,15 @@ def attend(
         shown = place >= first[:, None]
         mask = (mask & shown[:, None] | (distance == 0))[:, None]  # b 1 l s
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+
+
+def _check_heads(q: Tensor, k: Tensor, v: Tensor) -> None:
+    expect_axes("q bhln, k bgsn, v bgsp", q, k, v)
+    if k.shape[1] < 1 or q.shape[1] % k.shape[1] or k.shape[2] < q.shape[2]:
+        raise ValueError(
+            "k must have heads that divide those of q and no fewer places; "
+            f"got q {tuple(q.shape)} and k {tuple(k.shape)}"
+        )
 
 
 class Attention(nn.Module):

@@ -177,14 +177,17 @@ def _recurrence_operands(a: Tensor, u: Tensor, h0: Tensor | None) -> tuple[Tenso
     """The operands in one dtype, `a` in the shape of `u`, the state in the shape of a token."""
     if u.ndim < 2 or u.shape[1] == 0:
         raise ValueError(f"u must have shape (b, l, …) with l ≥ 1; got {tuple(u.shape)}")
+    if a.device != u.device or (h0 is not None and h0.device != u.device):
+        raise ValueError(f"a and h0 must be on {u.device} like u; got a on {a.device}")
     dtype = torch.promote_types(a.dtype, u.dtype)
     token = (u.shape[0], *u.shape[2:])
     if h0 is not None:
         dtype = torch.promote_types(dtype, h0.dtype)
         if h0.shape != token:
             raise ValueError(f"h0 must have shape {token}; got {tuple(h0.shape)}")
-    if not (dtype.is_floating_point or dtype.is_complex):
-        raise ValueError(f"a linear recurrence needs floating-point operands; got {dtype}")
+    for name, x in (("a", a), ("u", u)):
+        if not (x.is_floating_point() or x.is_complex()):
+            raise ValueError(f"{name} must be floating point or complex; got {x.dtype}")
     try:
         a = a.to(dtype).expand(u.shape)
     except RuntimeError as error:

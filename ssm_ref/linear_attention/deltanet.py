@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ssm_ref.expect import expect_axes
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan, draw_projections
 from ssm_ref.linear_attention.recurrence import Case, chunked
 from ssm_ref.norm import RMSNorm
@@ -34,6 +35,7 @@ def delta_rule_recurrent(
     beta: Float[Tensor, "b l h"],
 ) -> Float[Tensor, "b l h p"]:
     """Eq. (1) token by token: the definition."""
+    expect_axes("q blhn, k blhn, v blhp, beta blh", q, k, v, beta)
     S, o = v.new_zeros(*k[:, 0].shape, v.shape[-1]), []
     for t in range(q.shape[1]):
         error = v[:, t] - torch.einsum("bhnp,bhn->bhp", S, k[:, t])

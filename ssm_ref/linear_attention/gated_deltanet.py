@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import state_dtype
+from ssm_ref.expect import expect_axes, state_dtype
 from ssm_ref.linear_attention.deltanet import unit
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan, draw_projections
 from ssm_ref.linear_attention.recurrence import Case, chunked
@@ -43,6 +43,7 @@ def gated_delta_recurrent(
     beta: Float[Tensor, "b l h"],
 ) -> Float[Tensor, "b l h p"]:
     """Eq. (2) token by token, with g = log α: the definition. The error is that of the faded S."""
+    expect_axes("q blhn, k blhn, v blhp, g blh, beta blh", q, k, v, g, beta)
     S, o = v.new_zeros(*k[:, 0].shape, v.shape[-1]), []
     for t in range(q.shape[1]):
         S = g[:, t, :, None, None].exp() * S
@@ -60,6 +61,7 @@ def gated_delta_parallel(
     beta: Float[Tensor, "b l h"],
 ) -> Float[Tensor, "b l h p"]:
     """The same as one chunk from an empty state, Eqs. (4) and (5) with S_0 = 0."""
+    expect_axes("q blhn, k blhn, v blhp, g blh, beta blh", q, k, v, g, beta)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # b h l n
     rate = beta.transpose(1, 2)[..., None]
     gamma = segsum(g.transpose(1, 2)).exp()

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import state_dtype
+from ssm_ref.expect import expect_axes, state_dtype
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan, draw_projections, split_heads
 from ssm_ref.linear_attention.recurrence import Case, chunked
 from ssm_ref.selective.gated_rms_norm import GatedRMSNorm
@@ -31,6 +31,7 @@ def gla_recurrent(
     g: Float[Tensor, "b l h n"],
 ) -> Float[Tensor, "b l h p"]:
     """Eqs. (2) and (3) token by token, with g = log α: the definition."""
+    expect_axes("q blhn, k blhn, v blhp, g blhn", q, k, v, g)
     S, o = v.new_zeros(*k[:, 0].shape, v.shape[-1]), []
     for t in range(q.shape[1]):
         S = g[:, t, :, :, None].exp() * S + k[:, t, :, :, None] * v[:, t, :, None, :]  # (2)
@@ -45,6 +46,7 @@ def gla_parallel(
     g: Float[Tensor, "b l h n"],
 ) -> Float[Tensor, "b l h p"]:
     """The same as a matrix, Eq. (4): exact on paper, and in numbers while Λ stays far from zero."""
+    expect_axes("q blhn, k blhn, v blhp, g blhn", q, k, v, g)
     log_decay = g.cumsum(dim=1)
     q, k = q * log_decay.exp() / math.sqrt(q.shape[-1]), k * (-log_decay).exp()
     return torch.einsum("bhts,bshp->bthp", torch.einsum("bthn,bshn->bhts", q, k).tril(), v)  # (4)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import state_dtype
+from ssm_ref.expect import expect_axes, state_dtype
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan, draw_projections
 from ssm_ref.linear_attention.recurrence import Case, chunked
 from ssm_ref.norm import RMSNorm
@@ -25,6 +25,7 @@ def hgrn2_recurrent(
     q: Float[Tensor, "b l h n"], f: Float[Tensor, "b l h n"], i: Float[Tensor, "b l h p"]
 ) -> Float[Tensor, "b l h p"]:
     """Eq. (7) token by token: the definition."""
+    expect_axes("q blhn, f blhn, i blhp", q, f, i)
     S, o = i.new_zeros(*f[:, 0].shape, i.shape[-1]), []
     for t in range(q.shape[1]):
         keep = f[:, t, :, :, None]

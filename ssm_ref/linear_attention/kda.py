@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import state_dtype
+from ssm_ref.expect import expect_axes, state_dtype
 from ssm_ref.linear_attention.deltanet import unit
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan
 from ssm_ref.linear_attention.recurrence import Case, chunked
@@ -36,6 +36,7 @@ def kda_recurrent(
     beta: Float[Tensor, "b l h"],
 ) -> Float[Tensor, "b l h p"]:
     """Eq. (3) token by token, with g = log α: the definition."""
+    expect_axes("q blhn, k blhn, v blhp, g blhn, beta blh", q, k, v, g, beta)
     S, o = v.new_zeros(*k[:, 0].shape, v.shape[-1]), []
     for t in range(q.shape[1]):
         S = g[:, t, :, :, None].exp() * S

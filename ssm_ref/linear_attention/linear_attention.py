@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ssm_ref.expect import expect_axes
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan, split_heads
 from ssm_ref.linear_attention.recurrence import Case, chunked
 
@@ -30,6 +31,7 @@ def linear_attention_recurrent(
     q: Float[Tensor, "b l h n"], k: Float[Tensor, "b l h n"], v: Float[Tensor, "b l h p"]
 ) -> Float[Tensor, "b l h p"]:
     """Eqs. (8) and (9) token by token, for q and k past φ: the definition."""
+    expect_axes("q blhn, k blhn, v blhp", q, k, v)
     S, z, o = v.new_zeros(*k[:, 0].shape, v.shape[-1]), torch.zeros_like(k[:, 0]), []
     for t in range(q.shape[1]):
         S = S + k[:, t, :, :, None] * v[:, t, :, None, :]  # (8)
@@ -43,6 +45,7 @@ def linear_attention_parallel(
     q: Float[Tensor, "b l h n"], k: Float[Tensor, "b l h n"], v: Float[Tensor, "b l h p"]
 ) -> Float[Tensor, "b l h p"]:
     """The same as a masked matrix, Eq. (10)."""
+    expect_axes("q blhn, k blhn, v blhp", q, k, v)
     scores = torch.einsum("bthn,bshn->bhts", q, k).tril()
     scores = scores / (scores.sum(dim=-1, keepdim=True) + EPS)
     return torch.einsum("bhts,bshp->bthp", scores, v)  # (10)

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import state_dtype
+from ssm_ref.expect import expect_axes, state_dtype
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan
 from ssm_ref.linear_attention.recurrence import Case, chunked
 
@@ -40,6 +40,7 @@ def mlstm_recurrent(
     f: Float[Tensor, "b l h"],
 ) -> Float[Tensor, "b l h p"]:
     """Eqs. (1) to (4) token by token, for q over √n and gates before σ and exp: the definition."""
+    expect_axes("q blhn, k blhn, v blhp, i blh, f blh", q, k, v, i, f)
     C, n = v.new_zeros(*k[:, 0].shape, v.shape[-1]), torch.zeros_like(k[:, 0])
     m, h = torch.zeros_like(i[:, 0]), []
     for t in range(q.shape[1]):
@@ -62,10 +63,11 @@ def mlstm_parallel(
     f: Float[Tensor, "b l h"],
 ) -> Float[Tensor, "b l h p"]:
     """The same as a matrix, Eq. (5)."""
+    expect_axes("q blhn, k blhn, v blhp, i blh, f blh", q, k, v, i, f)
     sums = F.logsigmoid(f).cumsum(dim=1).transpose(1, 2)  # b h l
     m = stabiliser(i, f, torch.zeros_like(i[:, 0])).transpose(1, 2)
     log_D = (sums - m)[..., None] + (i.transpose(1, 2) - sums)[..., None, :]
-    future = torch.ones_like(log_D[0, 0], dtype=torch.bool).triu(1)
+    future = torch.ones(log_D.shape[-2:], dtype=torch.bool, device=v.device).triu(1)
     scores = torch.einsum("bthn,bshn->bhts", q, k) * log_D.masked_fill(future, -torch.inf).exp()
     weight = torch.maximum(scores.sum(dim=-1).abs(), (-m).exp()) + EPS
     return torch.einsum("bhts,bshp->bthp", scores / weight[..., None], v)  # (5)

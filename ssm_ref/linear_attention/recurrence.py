@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ssm_ref.expect import expect_shape, state_dtype
+from ssm_ref.expect import expect_float, expect_shape, state_dtype
 
 
 class Case(NamedTuple):
@@ -186,6 +186,10 @@ def _widen(case: Case, S: Tensor | None) -> tuple[Case, Tensor]:
     if S is None:
         S = case.v.new_zeros(rows[0], rows[2], n, p, dtype=wide)
     expect_shape("S", S, (rows[0], rows[2], n, p))
+    for name, x in {"q": case.q, "k": case.k, "v": case.v, "g": case.g, "S": S}.items():
+        expect_float(name, x)
+        if x.device != case.q.device:
+            raise ValueError(f"{name} must be on {case.q.device} like q; got {x.device}")
     q, k, v, g = (x.to(wide) for x in case[:4])
     a = None if case.a is None else case.a.to(wide)
     b = None if case.b is None else k if case.b is case.k else case.b.to(wide)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ssm_ref.expect import expect_axes
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan, draw_projections, split_heads
 from ssm_ref.linear_attention.recurrence import Case, chunked
 from ssm_ref.norm import rms_norm
@@ -33,6 +34,7 @@ def retention_recurrent(
     q: Float[Tensor, "b l h n"], k: Float[Tensor, "b l h n"], v: Float[Tensor, "b l h p"]
 ) -> Float[Tensor, "b l h p"]:
     """Eqs. (2) and (3) token by token: the definition."""
+    expect_axes("q blhn, k blhn, v blhp", q, k, v)
     gamma = retention_log_decay(q.shape[2]).exp().to(v)[:, None, None]
     S, o = v.new_zeros(*k[:, 0].shape, v.shape[-1]), []
     for t in range(q.shape[1]):
@@ -45,6 +47,7 @@ def retention_parallel(
     q: Float[Tensor, "b l h n"], k: Float[Tensor, "b l h n"], v: Float[Tensor, "b l h p"]
 ) -> Float[Tensor, "b l h p"]:
     """The same as attention under a mask of powers, Eq. (4)."""
+    expect_axes("q blhn, k blhn, v blhp", q, k, v)
     t = torch.arange(q.shape[1], device=q.device)
     apart = (t[:, None] - t).clamp(min=0)
     D = (retention_log_decay(q.shape[2]).to(v)[:, None, None] * apart).exp().tril()

@@ -33,7 +33,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
 from ssm_ref.foundations.scan import LinearScan, associative_scan
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.packing import check_left_padding
@@ -68,6 +68,7 @@ def wkv_sums(
     u: Float[Tensor, " d"],
 ) -> Float[Tensor, "b l d"]:
     """Eq. (2) as it stands: the definition. Overflows once e^k does."""
+    expect_axes("k bld, v bld, w d, u d", k, v, w, u)
     ys = []
     for t in range(k.shape[1]):
         age = torch.arange(t - 1, -1, -1, device=k.device, dtype=k.dtype)[:, None]
@@ -84,6 +85,7 @@ def wkv_recurrent(
     state: WKVState,
 ) -> tuple[Float[Tensor, "b l d"], WKVState]:
     """Eq. (2) token by token in constant memory, by Eqs. (4) and (5)."""
+    expect_axes("k bld, v bld, w d, u d", k, v, w, u)
     (p, q, o), ys = state, []
     for k_t, v_t in zip(k.unbind(dim=1), v.unbind(dim=1), strict=True):
         ys.append(_read(p, q, o, k_t + u, v_t))
@@ -101,6 +103,7 @@ def wkv_parallel(
     state: WKVState,
 ) -> tuple[Float[Tensor, "b l d"], WKVState]:
     """The same for many tokens at once, as a linear recurrence in p and q, Eq. (8)."""
+    expect_axes("k bld, v bld, w d, u d", k, v, w, u)
     span = max(64, SPAN_SIZE // max(1, k[:, 0].numel()))
     ys = []
     for k_s, v_s in zip(k.split(span, dim=1), v.split(span, dim=1), strict=True):

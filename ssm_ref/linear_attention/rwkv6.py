@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan
 from ssm_ref.linear_attention.recurrence import Case, chunked
 from ssm_ref.linear_attention.rwkv4 import shift
@@ -41,6 +41,7 @@ def rwkv6_recurrent(
     u: Float[Tensor, "h n"],
 ) -> Float[Tensor, "b l h p"]:
     """Eqs. (3) and (4) token by token: the definition."""
+    expect_axes("r blhn, k blhn, v blhp, w blhn, u hn", r, k, v, w, u)
     S, o = v.new_zeros(*k[:, 0].shape, v.shape[-1]), []
     for t in range(r.shape[1]):
         pair = k[:, t, :, :, None] * v[:, t, :, None, :]

@@ -36,7 +36,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig, ResidualBranch, State
 from ssm_ref.linear_attention.rwkv4 import shift
 from ssm_ref.packing import check_left_padding, run_apart
@@ -57,12 +57,14 @@ class WKV7(NamedTuple):
 
 
 Scan = Callable[[WKV7, Tensor], tuple[Tensor, Tensor]]
+WKV7_AXES = "r blhn, w blhn, k blhn, v blhn, kappa blhn, a blhn, S bhnn"
 
 
 def wkv7_recurrent(
     x: WKV7, S: Float[Tensor, "b h n n"]
 ) -> tuple[Float[Tensor, "b l h n"], Float[Tensor, "b h n n"]]:
     """Eqs. (4) and (5) token by token: the definition."""
+    expect_axes(WKV7_AXES, *x, S)
     ys = []
     for r, w, k, v, kappa, a in zip(*(part.unbind(dim=1) for part in x), strict=True):
         read = torch.einsum("bhvn,bhn->bhv", S, kappa)
@@ -79,6 +81,7 @@ def wkv7_chunked(
 
     As w > 0.54, the factor 1 / W stays below 3e8 in a chunk of 32.
     """
+    expect_axes(WKV7_AXES, *x, S)
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
     l = x.r.shape[1]

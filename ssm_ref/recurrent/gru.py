@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
 
 
 def gru_cell(
@@ -40,6 +40,8 @@ def gru_recurrence(
 ) -> Float[Tensor, "b l d"]:
     """All hidden states of Eqs. (1) to (3), from the state `h`: the definition."""
     (W, U), (b_W, b_U), hs = weights, biases, []
+    expect_axes("u blm, h bd, W fm, U fd, b_W f, b_U f", u, h, W, U, b_W, b_U)
+    expect_shape("b_W", b_W, (3 * h.shape[1],))
     for t in range(u.shape[1]):
         h = gru_cell(u[:, t] @ W.T + b_W, h @ U.T + b_U, h)
         hs.append(h)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
 
 
 class LSTMState(NamedTuple):
@@ -48,6 +48,8 @@ def lstm_recurrence(
     b: Float[Tensor, " four_d"],
 ) -> tuple[Float[Tensor, "b l d"], LSTMState]:
     """All hidden states of Eqs. (1) to (4) and the last state: the definition."""
+    expect_axes("u blm, h bd, c bd, W fm, U fd, b f", u, *state, W, U, b)
+    expect_shape("b", b, (4 * state.h.shape[1],))
     hs = []
     for t in range(u.shape[1]):
         state = lstm_cell(u[:, t] @ W.T + state.h @ U.T + b, state.c)

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
 
 Scan = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -45,6 +45,7 @@ def weighted_mean(
 
     `log_w` holds the logarithm of the whole written term, w_t ⊙ g.
     """
+    expect_axes("log_a bld, log_w bld, h bd", log_a, log_w, h)
     hs = []
     for t in range(log_a.shape[1]):
         h = log_a[:, t].exp() * h + log_w[:, t].exp()  # (3)
@@ -59,6 +60,7 @@ def log_space_scan(
 
     A rounding error of A_t is an equal relative error of h_t: about 1e-7 |A_t| in float32.
     """
+    expect_axes("log_a bld, log_w bld, h bd", log_a, log_w, h)
     A = log_a.cumsum(dim=1)
     written = A + (log_w - A).logcumsumexp(dim=1)  # (5)
     return A.exp() * h[:, None] + written.exp()

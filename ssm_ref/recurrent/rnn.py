@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
 
 
 def elman_recurrence(
@@ -31,6 +31,7 @@ def elman_recurrence(
     b: Float[Tensor, " d"],
 ) -> Float[Tensor, "b l d"]:
     """All hidden states of Eq. (1), from the state `h` before the first step: the definition."""
+    expect_axes("u blm, h bd, W dm, U dd, b d", u, h, W, U, b)
     hs = []
     for t in range(u.shape[1]):
         h = torch.tanh(u[:, t] @ W.T + h @ U.T + b)  # (1)

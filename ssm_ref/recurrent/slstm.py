@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
 
 
 class SLSTMState(NamedTuple):
@@ -53,7 +53,9 @@ def slstm_recurrence(
 
     Overflows where i is large: 88 in float32, 709 in float64.
     """
+    expect_axes("Wu blg, R gd", Wu, R)
     b, _, four_d = Wu.shape
+    expect_shape("R", R, (four_d, four_d // 4))
     h = c = n = Wu.new_zeros(b, four_d // 4)
     hs = []
     for Wu_t in Wu.unbind(dim=1):

@@ -35,7 +35,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ssm_ref.attention.transformer import SwiGLU
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
 from ssm_ref.packing import check_left_padding
@@ -65,6 +65,8 @@ class Past(NamedTuple):
     B: Float[Tensor, "b h r n"]
 
 
+AXES = "x blhrp, B blhrn, C blhrn, dt blh, A blh, lam blh, H bhpn, past_x bhrp, past_B bhrn"
+
 Scan = Callable[[Inputs, Past], tuple[Tensor, Tensor]]
 
 
@@ -72,6 +74,7 @@ def trapezoidal_recurrence(
     inputs: Inputs, past: Past
 ) -> tuple[Float[Tensor, "b l h r p"], Float[Tensor, "b h p n"]]:
     """H_t C_{t,r} of Eqs. (5) and (6) token by token, and the last H: the definition."""
+    expect_axes(AXES, *inputs, *past)
     (H, x_before, B_before), ys = past, []
     for x, B, C, dt, A, lam in zip(*(part.unbind(dim=1) for part in inputs), strict=True):
         alpha = (dt * A).exp()[..., None, None]
@@ -92,6 +95,7 @@ def trapezoidal_chunked(
     The chunk size changes cost and rounding, never the answer; 32 / r places when not given, but
     at least 16.
     """
+    expect_axes(AXES, *inputs, *past)
     b, l, h, r, _ = inputs.x.shape
     size = max(16, 32 // r) if chunk_size is None else chunk_size
     if size < 1:
