@@ -37,6 +37,7 @@ from ssm_ref.training.scores import (
 from ssm_ref.training.sharding import shard
 
 ALONE = Execution()
+LATE = 1  # why a run ends: its time is over; other reasons are the numbers of SIGINT and SIGTERM
 
 
 def start_ranks() -> Ranks:
@@ -98,8 +99,8 @@ class Trainer:
         start = spent - self._clock()
         settings, ahead = self.cfg.settings, Ahead(self._draw, self.how.workers)
         with signals_noted() as noted:
-            over = False
-            while self.step < settings.steps and not over:
+            stop = 0
+            while self.step < settings.steps and not stop:
                 loss, places = self._advance(ahead)
                 if self._due(settings.log_every):
                     row = self._logged(loss, progress, places)
@@ -110,12 +111,12 @@ class Trainer:
                     scores = self.validate(self.source)
                     _add(metrics, {"step": self.step, **scores.as_row("validation_")})
                 late = self.how.seconds is not None and time.monotonic() - began > self.how.seconds
-                over = self._agreed(late or bool(noted))
-                if over or self._due(settings.checkpoint_every):
+                stop = self._agreed(noted[0] if noted else LATE if late else 0)
+                if stop or self._due(settings.checkpoint_every):
                     self.save()
         ahead.stop()
-        if noted:
-            raise KeyboardInterrupt(noted[0])
+        if stop > LATE:
+            raise KeyboardInterrupt(stop)
         return self.validate(self.source)
 
     def save(self) -> None:
@@ -200,15 +201,15 @@ class Trainer:
             )
         return value
 
-    def _agreed(self, over: bool) -> bool:
-        """Whether the run ends here, for all ranks alike: several ask each other now and then."""
+    def _agreed(self, stop: int) -> int:
+        """Why the run ends here, for all ranks alike: several ask each other now and then."""
         if self.ranks.size == 1:
-            return over
+            return stop
         if not self._due(self.cfg.settings.log_every):
-            return False
-        asked = torch.tensor(float(over), device=self.device)
+            return 0
+        asked = torch.tensor(stop, device=self.device)
         dist.all_reduce(asked, dist.ReduceOp.MAX)
-        return bool(asked)
+        return int(asked)
 
     def _part(self, batch: Batch) -> Batch:
         """This rank's rows, and its part of each where time is shared too."""

@@ -10,6 +10,7 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -39,7 +40,9 @@ from ssm_ref.training import sharding
 from ssm_ref.training.config import load_config
 from ssm_ref.training.execution import Ahead, Execution
 from ssm_ref.training.loop import Trainer
+from ssm_ref.training.metrics import Progress
 from ssm_ref.training.ranks import Ranks
+from ssm_ref.training.saving import newest_checkpoint
 from ssm_ref.training.sequence_split import (
     bytes_sent,
     mamba2_operators,
@@ -285,6 +288,26 @@ def relay(folder: Path) -> None:
         dist.barrier()  # the others read what rank 0 writes
 
 
+def stopping(folder: Path) -> None:
+    """A signal that reaches one rank alone stops all of them after one step."""
+    ranks, cfg = Ranks.of_world(), load_config(folder / "run.toml")
+    trainer = Trainer(cfg, folder / "stopped", ranks, Execution(sharded=True))
+    update = trainer.update
+
+    def interrupted(*operands: Tensor) -> Tensor:
+        if trainer.step == 1 and ranks.rank == ranks.size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return update(*operands)
+
+    trainer.update = interrupted
+    with pytest.raises(KeyboardInterrupt, match=str(int(signal.SIGTERM))):
+        trainer.run(Progress(6, 0, io.StringIO()))
+    dist.barrier()
+    found = newest_checkpoint(folder / "stopped")
+    assert found is not None
+    assert found.step == trainer.step == 2
+
+
 CHECKS = (
     linear_recurrence,
     convolution,
@@ -296,6 +319,7 @@ CHECKS = (
     bytes_of_a_step,
     training,
     relay,
+    stopping,
 )
 
 

@@ -28,6 +28,7 @@ CHECKS = (
     "bytes_of_a_step",
     "training",
     "relay",
+    "stopping",
 )
 
 LAYOUTS = ("rows", "time", "grid", "sharded", "sharded_time", "sharded_grid")
