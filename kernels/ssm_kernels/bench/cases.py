@@ -237,7 +237,7 @@ BATCHES = (1, 64, 256)
 LONG = (512, 2048, 8192, 32_768, 131_072)
 
 HEADLINE: dict[str, list[Make]] = {
-    "selective_scan": [partial(selective_scan_case, 8, 4096, 2048, 16)],
+    "selective_scan": [partial(selective_scan_case, b, TOKENS // b, 2048, 16) for b in (16, 8)],
     "ssd": [partial(ssd_case, 8, 4096, 80, 64, 128)],
     "causal_conv1d": [
         partial(conv_case, 8, 4096, 4096, 4),

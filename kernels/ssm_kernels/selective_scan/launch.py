@@ -25,8 +25,9 @@ LOG2E = 1.4426950408889634
 # Tokens of a tile, and how many of them the forward pass holds in registers: H200, November 2026.
 TILE, TOKENS = 16, 4
 WARP = {"num_warps": 1, "num_stages": 1}
-# Warps that fill the device; with fewer, sequences are cut into segments.
-FORWARD_WARPS, BACKWARD_WARPS = 1000, 1000
+# Warps that fill the device. With fewer than are enough, sequences are cut into segments, which
+# costs a second look at every token: one at the exponentials forward, at the adjoints backward.
+FULL, ENOUGH_FORWARD, ENOUGH_BACKWARD = 1000, 500, 750
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +73,13 @@ class Geometry:
 def geometry(x: Tensor, B: Tensor, cu_seqlens: Tensor | None, *, forward: bool) -> Geometry:
     """Cut the work of `x` so that it fills the device."""
     (b, length, d), (groups, n) = x.shape, B.shape[2:]
-    wanted = FORWARD_WARPS if forward else BACKWARD_WARPS
+    enough = ENOUGH_FORWARD if forward else ENOUGH_BACKWARD
     sequences = b if cu_seqlens is None else cu_seqlens.numel() - 1
     one = Geometry(sequences, length, d, groups, n, cu_seqlens is not None, 1)
     warps = max(1, one.groups * one.blocks * sequences)
     # A segment shorter than 8 tiles would spend its time on starting.
     most = max(1, one.tiles // 8)
-    segments = 1 if warps * 4 >= wanted * 3 else min(most, -(-wanted // warps))
+    segments = 1 if warps >= enough else min(most, -(-FULL // warps))
     return Geometry(
         sequences, length, d, groups, n, one.packed, -(-one.tiles // -(-one.tiles // segments))
     )
