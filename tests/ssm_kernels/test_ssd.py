@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssm_kernels.ssd import plan
+from ssm_kernels.ssd import launch, plan
 from ssm_kernels.ssd.op import ssd
 from ssm_ref.selective import ssd as definition
 
@@ -71,7 +71,14 @@ def compare(
 
 @pytest.mark.parametrize(
     "shape",
-    [(1, 1, 1, 1, 1, 1), (2, 37, 6, 5, 3, 7), (1, 70, 2, 16, 1, 16), (1, 19, 2, 70, 2, 40)],
+    [
+        (1, 1, 1, 1, 1, 1),
+        (2, 37, 6, 5, 3, 7),
+        (1, 70, 2, 16, 1, 16),
+        (1, 19, 2, 70, 2, 40),
+        (1, 150, 2, 64, 1, 128),
+        (1, 90, 4, 64, 2, 64),
+    ],
     ids=str,
 )
 def test_matches_definition(
@@ -120,7 +127,7 @@ def test_segments_change_nothing(
 def test_parts_of_the_heads_are_summed(
     device: torch.device, relative_error: Error, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "CHUNK_PROGRAMS", 2)
+    monkeypatch.setattr(launch, "PROGRAMS", 4)
     compare(inputs(1, 17, 12, 4, 2, 5), torch.float32, device, relative_error, **FIXED)
 
 

@@ -1,29 +1,36 @@
 """The operators of ssd: launches, shapes for the compiler, and gradients."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import triton
 from torch import Tensor
 
 from ssm_kernels.backend import check_device
 from ssm_kernels.operator import operator
 from ssm_kernels.ssd.kernel import (
-    ssd_bwd_chunk_kernel,
+    ssd_bwd_decay_kernel,
+    ssd_bwd_dx_kernel,
     ssd_bwd_group_kernel,
+    ssd_bwd_scores_kernel,
     ssd_bwd_state_kernel,
+    ssd_decay_kernel,
     ssd_fwd_kernel,
-    ssd_scores_kernel,
     ssd_walk_kernel,
 )
 from ssm_kernels.ssd.plan import Plan
 
-# H100, November 2026.
-FWD = {"num_warps": 4, "STAGES": 2}
-WALK = {"num_warps": 4, "num_stages": 3}
+# H200, November 2026.
+FWD = {"num_warps": 4, "STAGES": 2, "maxnreg": 168}
+WALK = {"num_warps": 8, "STAGES": 3}
+# slices of a program at most, and programs that fill the chip
+FWD_SLICES, STATE_SLICES, DX_SLICES, SCORES_SLICES, PROGRAMS = 8, 40, 8, 20, 512
 GROUP = {"num_warps": 4, "num_stages": 2}
-STATE = {"num_warps": 8, "num_stages": 3}
-CHUNK = {"num_warps": 8, "num_stages": 3}
-NARROW_STAGES = 1  # float32 tiles fill twice the shared memory
+GROUP_SIZES = ("G", "N", "T", "BLOCK_N", "PACKED", "PRECISION")
+STATE = {"num_warps": 8, "STAGES": 2, "maxnreg": 128}
+DX = {"num_warps": 4, "STAGES": 2}
+SCORES = {"num_warps": 4, "STAGES": 3, "maxnreg": 168}
 
 
 class Call(NamedTuple):
@@ -42,10 +49,9 @@ class Call(NamedTuple):
     limits: tuple[float, float]
 
     @property
-    def flags(self) -> dict[str, Any]:
-        """Sizes and switches common to the kernels that read dt."""
-        switches = {"SOFTPLUS": self.softplus, "BIAS": self.dt_bias is not None}
-        return self.plan.constants() | switches
+    def skip(self) -> int:
+        """0 without D, 1 with one number a head, 2 with one a value."""
+        return 0 if self.D is None else self.D.ndim
 
 
 def _call(
@@ -62,7 +68,6 @@ def _call(
     limits: list[float],
 ) -> Call:
     plan = Plan.of(x, B, cu_seqlens)
-    wide_D = None if D is None else (D if D.ndim == 2 else D[:, None].expand(-1, plan.p))
     return Call(
         plan,
         _rows(x),
@@ -70,7 +75,7 @@ def _call(
         A.contiguous(),
         _rows(B),
         _rows(C),
-        None if wide_D is None else wide_D.contiguous(),
+        None if D is None else D.contiguous(),
         None if dt_bias is None else dt_bias.contiguous(),
         None if init is None else init.float().contiguous(),
         softplus,
@@ -101,15 +106,14 @@ def forward(
     end = torch.empty(plan.rows, plan.h, plan.p, plan.n, device=x.device)
     if not x.numel():
         return y, end
-    table, firsts = plan.table(plan.segment, x.device), plan.firsts(x.device)
-    segments, per = plan.count(plan.segment), -(-plan.length // plan.segment)
-    own, decay = _segments(call, call.x, call.B, call.init, False, table, firsts)
-    ssd_fwd_kernel[(plan.slices * segments,)](
-        call.x, call.dt, call.A, call.B, call.C, _scores(call), call.D, call.dt_bias, call.init,
-        own, decay, y, end, table, firsts, call.x.stride(0), call.dt.stride(0), call.B.stride(0),
-        call.C.stride(0), plan.length, plan.segment, per, *call.limits,
-        **call.flags, INIT=call.init is not None, SKIP=D is not None,
-        SEGMENTED=own is not None, **FWD,
+    _delta, *decays = _decays(call)
+    states = _walk(call, decays, call.x, call.B, call.init, end)
+    parts = plan.g * plan.parts(PROGRAMS, FWD_SLICES)
+    ssd_fwd_kernel[(2 * plan.count(plan.q), parts)](
+        call.x, call.B, call.C, call.D, *decays, states, y, plan.table(plan.q, x.device),
+        call.x.stride(0), call.B.stride(0), call.C.stride(0), plan.length,
+        -(-plan.length // plan.q), SLICES=plan.slices // parts, SKIP=call.skip, **plan.sizes,
+        **_fitting(FWD, plan),
     )  # fmt: skip
     return y, end
 
@@ -156,29 +160,33 @@ def backward(
     if not x.numel():
         zeros = (x, dt, A, B, C, D, dt_bias, initial_state)
         return tuple(x.new_empty(0) if t is None else torch.zeros_like(t) for t in zeros)  # type: ignore[return-value]
-    g = dy.to(x.dtype).contiguous()
-    enter, _ = _walk(call, call.x, call.B, call.init, False)
-    leave, dinit = _walk(
-        call, _rows(g), call.C, None if dstate is None else dstate.float().contiguous(), True
-    )
-    dx, ddt, dA, dD, parts = _chunk_gradients(call, g, enter, leave)
-    dB, dC = _group_gradients(call, *parts)
-    wide_dt = ddt.view(plan.h, -1, plan.b, plan.length).sum(dim=1).permute(1, 2, 0)  # b l h
-    dbias = x.new_empty(0)
-    if dt_bias is not None:
-        dbias = wide_dt.sum(dim=(0, 1)).to(dt_bias.dtype)
-    skip = x.new_empty(0)
+    g = _rows(dy.to(x.dtype).contiguous())
+    delta, *decays = _decays(call)
+    read = torch.empty(plan.count(plan.q), plan.slices, plan.q, device=x.device)
+    keep = torch.empty(read.shape[:2], device=x.device)
+    dinit = torch.empty(plan.rows, plan.h, plan.p, plan.n, device=x.device)
+    enter = _walk(call, decays, call.x, call.B, call.init, dinit)
+    dend = None if dstate is None else dstate.float().contiguous()
+    leave = _walk(call, decays, g, call.C, dend, dinit, reverse=True)
+    part_B = _state_gradients(call, decays, call.x, leave, enter, keep, reverse=True)
+    part_C = _state_gradients(call, decays, g, enter, None, read, reverse=False)
+    del enter
+    sums = torch.empty(6, *read.shape, device=x.device)
+    dS = _score_gradients(call, decays, g, sums)
+    dx, gx = _value_gradients(call, delta, decays[0], g, leave, sums)
+    del leave
+    dB, dC = _group_gradients(call, dS, part_B, part_C)
+    ddt, dA, dbias, dD = _decay_gradients(call, read, sums, keep)
     if D is not None:
-        summed = dD.sum(dim=0)
-        skip = (summed if D.ndim == 2 else summed.sum(dim=1)).to(D.dtype)
+        dD = (gx if D.ndim == 2 else dD).sum(dim=0).to(D.dtype)
     return (
-        dx,
-        wide_dt.to(dt.dtype).contiguous(),
-        dA.sum(dim=0).view(plan.h, -1).sum(dim=1).to(A.dtype),
+        dx.view(x.shape),
+        ddt,
+        dA.sum(dim=0).to(A.dtype),
         dB.to(B.dtype),
         dC.to(C.dtype),
-        skip,
-        dbias,
+        x.new_empty(0) if D is None else dD,
+        x.new_empty(0) if dt_bias is None else dbias.sum(dim=0).to(dt_bias.dtype),
         x.new_empty(0) if initial_state is None else dinit.to(initial_state.dtype),
     )
 
@@ -220,8 +228,9 @@ def _gradients(ctx: Any, dy: Tensor | None, dstate: Tensor | None) -> tuple[Any,
 forward.register_autograd(_gradients, setup_context=_save)
 
 
-def _staged(config: dict[str, int], plan: Plan) -> dict[str, int]:
-    return config if plan.half else config | {"num_stages": NARROW_STAGES}
+def _fitting(config: dict[str, int], plan: Plan) -> dict[str, int]:
+    """The settings for tiles of 16-bit numbers and up to 128 states; else what fits the memory."""
+    return config if plan.half and plan.n <= 128 else {"num_warps": 8, "STAGES": 1}
 
 
 def _rows(t: Tensor) -> Tensor:
@@ -238,97 +247,117 @@ def _rows(t: Tensor) -> Tensor:
     return t.flatten(0, 1)
 
 
-def _scores(call: Call) -> Tensor:
-    """C Bᵀ of every chunk and group, (chunks, g, q, q)."""
+def _decays(call: Call) -> tuple[Tensor, Tensor, Tensor]:
+    """Δ, the decays since each chunk began and the keys of its tokens, each (chunks, h, q)."""
     plan, device = call.plan, call.x.device
     chunks = plan.count(plan.q)
-    scores = torch.empty(chunks, plan.g, plan.q, plan.q, device=device)
-    ssd_scores_kernel[(chunks, plan.g)](
-        call.B, call.C, scores, plan.table(plan.q, device), call.B.stride(0), call.C.stride(0),
-        plan.length, -(-plan.length // plan.q), **plan.constants_of("G", "N", "Q", "BLOCK_N"),
-        **_staged(GROUP, plan),
+    delta, cum, key = (torch.empty(chunks, plan.h, plan.q, device=device) for _ in range(3))
+    block = min(16, triton.next_power_of_2(plan.h))
+    ssd_decay_kernel[(chunks, triton.cdiv(plan.h, block))](
+        call.dt, call.A, call.dt_bias, delta, cum, key, plan.table(plan.q, device),
+        call.dt.stride(0), plan.length, -(-plan.length // plan.q), *call.limits, H=plan.h,
+        Q=plan.q, BLOCK_H=block, SOFTPLUS=call.softplus, BIAS=call.dt_bias is not None,
+        PACKED=plan.bounds is not None,
     )  # fmt: skip
-    return scores
+    return delta, cum, key
 
 
 def _segments(
-    call: Call,
-    x: Tensor,
-    B: Tensor,
-    init: Tensor | None,
-    reverse: bool,
-    table: Tensor | None,
-    firsts: Tensor | None,
+    call: Call, decays: Sequence[Tensor], x: Tensor, B: Tensor, reverse: bool
 ) -> tuple[Tensor | None, Tensor | None]:
     """Every segment's own state and decay; nothing where each sequence is one segment."""
     plan = call.plan
     segments = plan.count(plan.segment)
     if segments == plan.rows:
         return None, None
-    constants = plan.constants()
     own = torch.empty(segments, plan.slices, plan.block_p, plan.n, device=x.device)
     decay = torch.empty(segments, plan.h, device=x.device)
     ssd_walk_kernel[(plan.slices * segments,)](
-        x, call.dt, call.A, B, call.dt_bias, None, own, decay, None, None, table, firsts,
-        x.stride(0), call.dt.stride(0), B.stride(0), plan.length, plan.segment,
-        -(-plan.length // plan.segment), *call.limits,
-        **constants, SOFTPLUS=call.softplus, BIAS=call.dt_bias is not None,
-        INIT=False, REVERSE=reverse, STORE=False, SEGMENTED=False, **WALK,
+        x, B, *decays, None, own, decay, None, None,
+        plan.table(plan.segment, x.device), plan.firsts(x.device), x.stride(0), B.stride(0),
+        plan.length, plan.segment, -(-plan.length // plan.segment), **plan.sizes,
+        INIT=False, REVERSE=reverse, STORE=False, SEGMENTED=False, **_fitting(WALK, plan),
     )  # fmt: skip
     return own, decay
 
 
 def _walk(
-    call: Call, x: Tensor, B: Tensor, init: Tensor | None, reverse: bool
-) -> tuple[Tensor, Tensor]:
-    """The state (or its gradient) at every chunk's edge, and the one that comes out."""
+    call: Call,
+    decays: Sequence[Tensor],
+    x: Tensor,
+    B: Tensor,
+    init: Tensor | None,
+    end: Tensor,
+    *,
+    reverse: bool = False,
+) -> Tensor:
+    """The state (or its gradient) at every chunk's edge; the one that comes out goes to `end`."""
     plan, device = call.plan, x.device
-    table, firsts = plan.table(plan.segment, device), plan.firsts(device)
-    own, decay = _segments(call, x, B, init, reverse, table, firsts)
+    own, decay = _segments(call, decays, x, B, reverse)
     states = torch.empty(
         plan.count(plan.q), plan.slices, plan.block_p, plan.n, dtype=call.x.dtype, device=device
     )
-    end = torch.empty(plan.rows, plan.h, plan.p, plan.n, device=device)
     ssd_walk_kernel[(plan.slices * plan.count(plan.segment),)](
-        x, call.dt, call.A, B, call.dt_bias, init, own, decay, states, end, table, firsts,
-        x.stride(0), call.dt.stride(0), B.stride(0), plan.length, plan.segment,
-        -(-plan.length // plan.segment), *call.limits,
-        **call.flags, INIT=init is not None, REVERSE=reverse, STORE=True,
-        SEGMENTED=own is not None, **WALK,
+        x, B, *decays, init, own, decay, states, end,
+        plan.table(plan.segment, device), plan.firsts(device), x.stride(0), B.stride(0),
+        plan.length, plan.segment, -(-plan.length // plan.segment), **plan.sizes,
+        INIT=init is not None, REVERSE=reverse, STORE=True,
+        SEGMENTED=own is not None, **_fitting(WALK, plan),
     )  # fmt: skip
-    return states, end
+    return states
 
 
-def _chunk_gradients(
-    call: Call, g: Tensor, enter: Tensor, leave: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """dx, ddt by slice, dA and dD by chunk, and by part what the gradients of B and C need."""
-    plan, device = call.plan, g.device
-    chunks, parts, tokens = plan.count(plan.q), plan.parts * plan.g, plan.b * plan.length
-    dx = torch.empty(g.shape, dtype=call.x.dtype, device=device)
-    ddt = torch.empty(plan.slices, tokens, device=device)
-    dA = torch.empty(chunks, plan.slices, device=device)
-    dD = torch.empty((chunks, plan.h, plan.p) if call.D is not None else (0,), device=device)
-    dS = torch.empty(parts, chunks, plan.q, plan.q, device=device)
-    dB = torch.empty(parts, chunks, plan.q, plan.n, device=device)
-    dC = torch.empty_like(dB)
-    keep = torch.empty_like(dA)
-    table, per = plan.table(plan.q, device), -(-plan.length // plan.q)
-    switches = {"SOFTPLUS": call.softplus, "BIAS": call.dt_bias is not None}
-    shared = {"SLICES": plan.slices // parts, "SKIP": call.D is not None}
+def _state_gradients(
+    call: Call,
+    decays: Sequence[Tensor],
+    x: Tensor,
+    states: Tensor,
+    other: Tensor | None,
+    numbers: Tensor,
+    *,
+    reverse: bool,
+) -> Tensor:
+    """The gradient of C through states by part, and `read`; in reverse that of B, and `keep`."""
+    plan = call.plan
+    chunks, parts = plan.count(plan.q), plan.g * plan.parts(PROGRAMS, STATE_SLICES)
+    gradient = torch.empty(parts, chunks, plan.q, plan.n, device=x.device)
     ssd_bwd_state_kernel[(chunks, parts)](
-        call.x, call.dt, call.A, call.dt_bias, g, enter, leave, keep, dD, dB, dC, table,
-        call.x.stride(0), call.dt.stride(0), plan.length, per, *call.limits,
-        **plan.constants_of("H", "P", "N", "V", "Q", "BLOCK_P", "BLOCK_N"), **switches, **shared,
-        **_staged(STATE, plan),
+        x, call.C, *decays, states, other, gradient, numbers, plan.table(plan.q, x.device),
+        x.stride(0), call.C.stride(0), plan.length, -(-plan.length // plan.q), **plan.sizes,
+        SLICES=plan.slices // parts, REVERSE=reverse, **_fitting(STATE, plan),
     )  # fmt: skip
-    ssd_bwd_chunk_kernel[(chunks, parts)](
-        call.x, call.dt, call.A, call.B, call.C, _scores(call), call.D, call.dt_bias, g, enter,
-        leave, keep, dx, ddt, dA, dS, table, call.x.stride(0), call.dt.stride(0),
-        call.B.stride(0), call.C.stride(0), plan.length, per, tokens, *call.limits,
-        **call.flags, **shared, **_staged(CHUNK, plan),
+    return gradient
+
+
+def _score_gradients(call: Call, decays: Sequence[Tensor], g: Tensor, sums: Tensor) -> Tensor:
+    """The gradient of C Bᵀ by part, (parts, chunks, 3, t, s)."""
+    plan = call.plan
+    chunks, parts = plan.count(plan.q), plan.g * plan.parts(PROGRAMS, SCORES_SLICES)
+    dS = torch.empty(parts, chunks, 3, plan.tile, plan.tile, device=g.device)
+    ssd_bwd_scores_kernel[(3 * chunks, parts)](
+        call.x, call.B, call.C, g, *decays, dS, sums, plan.table(plan.q, g.device),
+        call.x.stride(0), call.B.stride(0), call.C.stride(0), plan.length,
+        -(-plan.length // plan.q), sums[0].numel(), **plan.sizes,
+        SLICES=plan.slices // parts, SKIP=call.skip, **_fitting(SCORES, plan),
     )  # fmt: skip
-    return dx, ddt, dA, dD, (dS, dB, dC)
+    return dS
+
+
+def _value_gradients(
+    call: Call, delta: Tensor, cum: Tensor, g: Tensor, leave: Tensor, sums: Tensor
+) -> tuple[Tensor, Tensor]:
+    """dx, and where D has a number a value, its gradient by tile."""
+    plan, device = call.plan, g.device
+    chunks, parts = plan.count(plan.q), plan.g * plan.parts(PROGRAMS, DX_SLICES)
+    dx = torch.empty_like(g)
+    gx = torch.empty((2 * chunks, plan.h, plan.p) if call.skip == 2 else (0,), device=device)
+    ssd_bwd_dx_kernel[(2 * chunks, parts)](
+        call.x, call.B, call.C, call.D, g, leave, delta, cum, dx, gx, sums,
+        plan.table(plan.q, device), call.x.stride(0), call.B.stride(0), call.C.stride(0),
+        plan.length, -(-plan.length // plan.q), sums[0].numel(), **plan.sizes,
+        SLICES=plan.slices // parts, SKIP=call.skip, **_fitting(DX, plan),
+    )  # fmt: skip
+    return dx, gx
 
 
 def _group_gradients(
@@ -338,9 +367,29 @@ def _group_gradients(
     shape = (plan.b, plan.length, plan.g, plan.n)
     dB = torch.empty(shape, dtype=call.B.dtype, device=dS.device)
     dC = torch.empty(shape, dtype=call.C.dtype, device=dS.device)
-    ssd_bwd_group_kernel[(plan.count(plan.q), plan.g)](
+    ssd_bwd_group_kernel[(2 * plan.count(plan.q), plan.g, 2)](
         call.B, call.C, dS, part_B, part_C, dB, dC, plan.table(plan.q, dS.device),
         call.B.stride(0), call.C.stride(0), plan.length, -(-plan.length // plan.q),
-        **plan.constants_of("G", "N", "Q", "BLOCK_N"), PARTS=plan.parts, **GROUP,
+        **{k: v for k, v in plan.sizes.items() if k in GROUP_SIZES}, PARTS=dS.shape[0] // plan.g,
+        STATE_PARTS=part_B.shape[0] // plan.g, **GROUP,
     )  # fmt: skip
     return dB, dC
+
+
+def _decay_gradients(
+    call: Call, read: Tensor, sums: Tensor, keep: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradient of dt, and by chunk those of A, the bias and D (where it is one a head)."""
+    plan, device = call.plan, read.device
+    chunks = plan.count(plan.q)
+    ddt = torch.empty(plan.b, plan.length, plan.h, dtype=call.dt.dtype, device=device)
+    dA, dbias, dD = (torch.empty(chunks, plan.h, device=device) for _ in range(3))
+    block = min(8, triton.next_power_of_2(plan.h))
+    ssd_bwd_decay_kernel[(chunks, triton.cdiv(plan.h, block))](
+        call.dt, call.A, call.dt_bias, read, sums, keep, ddt, dA, dbias, dD,
+        plan.table(plan.q, device), call.dt.stride(0), plan.length, -(-plan.length // plan.q),
+        sums[0].numel(), *call.limits, H=plan.h, V=plan.slices, T=plan.tile, BLOCK_H=block,
+        SOFTPLUS=call.softplus, BIAS=call.dt_bias is not None, PACKED=plan.bounds is not None,
+        SKIP=call.skip,
+    )  # fmt: skip
+    return ddt, dA, dbias, dD

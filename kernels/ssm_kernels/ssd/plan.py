@@ -11,8 +11,8 @@ from torch import Tensor
 from ssm_ref.packing import sequence_bounds
 
 MAX_STATE = 256
-# H100, November 2026: programs that keep its 132 multiprocessors busy in a walk, and in backward.
-WALK_PROGRAMS, CHUNK_PROGRAMS = 264, 1024
+# H200, November 2026: programs of a walk that its 132 multiprocessors hold at once.
+WALK_PROGRAMS = 264
 MIN_SEGMENT_CHUNKS = 4
 
 
@@ -38,51 +38,65 @@ class Plan:
             bounds = tuple(sequence_bounds(cu_seqlens, b, length))
         return cls(b, length, h, p, g, n, x.dtype != torch.float32, bounds)
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Sequences."""
         return self.b if self.bounds is None else len(self.bounds)
 
-    @property
+    @cached_property
     def longest(self) -> int:
         """Tokens of the longest sequence."""
         return self.length if self.bounds is None else max(e - s for s, e in self.bounds)
 
     @cached_property
-    def q(self) -> int:
-        """Tokens of a chunk."""
-        most = 64 if self.half and self.n <= 128 else 32
+    def tile(self) -> int:
+        """Tokens that one program holds at a time: half a chunk.
+
+        64 rows go to Hopper's wgmma. With fewer than 64 columns ptxas (of Triton 3.6) was seen to
+        repeat one of its descriptors: `dx` was wrong.
+        """
+        wide = self.block_p == 64 and self.n > 32
+        most = (64 if self.half and wide else 32) // (1 if self.n <= 128 else 2)
         return min(most, max(16, triton.next_power_of_2(self.longest)))
 
-    @property
+    @cached_property
+    def q(self) -> int:
+        """Tokens of a chunk."""
+        return 2 * self.tile
+
+    @cached_property
     def block_p(self) -> int:
         """Values of one slice of a head."""
         return min(64, max(16, triton.next_power_of_2(self.p)))
 
-    @property
+    @cached_property
     def slices(self) -> int:
         """Slices of all heads."""
         return self.h * triton.cdiv(self.p, self.block_p)
 
     @cached_property
     def segment(self) -> int:
-        """Tokens of a segment: the longest sequence where the batch alone fills the chip."""
+        """Tokens of a segment: the longest sequence where the batch alone fills the chip.
+
+        Else as many segments as leave the fewest steps in turn: programs go in rounds.
+        """
         chunks = triton.cdiv(self.longest, self.q)
-        wanted = triton.cdiv(2 * WALK_PROGRAMS, max(1, self.rows * self.slices))
-        if self.rows * self.slices >= WALK_PROGRAMS // 2:
-            wanted = 1
+        programs = max(1, self.rows * self.slices)
+        wanted = 1
+        if programs < WALK_PROGRAMS // 2:
+            most = max(2, triton.cdiv(WALK_PROGRAMS, programs))
+            wanted = min(
+                range(1, most + 1), key=lambda k: triton.cdiv(k * programs, WALK_PROGRAMS) / k
+            )
         return self.q * max(MIN_SEGMENT_CHUNKS, triton.cdiv(chunks, wanted))
 
-    @cached_property
-    def parts(self) -> int:
-        """Programs that share one chunk and group in backward: a divisor of its slices."""
+    def parts(self, programs: int, most: int) -> int:
+        """Programs that share one chunk and group: a divisor of its slices, of `most` at most each,
+        and enough of them for `programs` in all."""
         per_group = self.slices // self.g
-        wanted = triton.cdiv(CHUNK_PROGRAMS, max(1, self.count(self.q) * self.g))
-        return (
-            next(k for k in range(1, per_group + 1) if k >= wanted and per_group % k == 0)
-            if (wanted <= per_group)
-            else per_group
-        )
+        wanted = triton.cdiv(programs, max(1, self.count(self.q) * self.g))
+        wanted = min(per_group, max(wanted, triton.cdiv(per_group, most)))
+        return next(k for k in range(wanted, per_group + 1) if per_group % k == 0)
 
     def count(self, size: int) -> int:
         """Pieces of `size` tokens, none of which crosses sequences."""
@@ -111,21 +125,18 @@ class Plan:
             chunk += triton.cdiv(e - s, self.q)
         return torch.tensor(rows, dtype=torch.int64, device=device)
 
-    def constants(self) -> dict[str, Any]:
-        """The sizes that every kernel is compiled for."""
+    @cached_property
+    def sizes(self) -> dict[str, Any]:
+        """The sizes that most kernels are compiled for."""
         return {
             "H": self.h,
             "G": self.g,
             "P": self.p,
             "N": self.n,
             "V": self.slices,
-            "Q": self.q,
+            "T": self.tile,
             "BLOCK_P": self.block_p,
             "BLOCK_N": max(16, triton.next_power_of_2(self.n)),
             "PACKED": self.bounds is not None,
             "PRECISION": "ieee" if self.half else "tf32x3",
         }
-
-    def constants_of(self, *names: str) -> dict[str, Any]:
-        """Those of `constants` that a kernel takes, besides what all take."""
-        return {k: v for k, v in self.constants().items() if k in (*names, "PACKED", "PRECISION")}
