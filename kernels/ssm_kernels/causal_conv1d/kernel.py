@@ -196,7 +196,7 @@ def causal_conv1d_fwd_kernel(
             x_ptr, init_ptr, place_ptr, seq_ptr, y_ptr, b_w0, b_w1, b_w2, b_w3, b_bias,
             i_b, p_t, o_d, STRIDE_T, L, D, K, SILU, HAS_INIT, PACKED, True, BLOCK_T,
         )  # fmt: skip
-    if LAST:  # noqa: SIM102  known to the compiler, unlike the next
+    if LAST:  # known to the compiler, unlike the next
         if i_t == tiles - 1:
             for back in tl.static_range(1, K):
                 b_x = tl.load(x_ptr + (p_t * 0 + L - back) * STRIDE_T + o_d, mask=m_d, other=0.0)
