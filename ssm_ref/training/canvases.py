@@ -167,7 +167,8 @@ class Detector(nn.Module):
 
     def asked(self, batch: Batch) -> int:
         """Places of all levels that are inside a wanted box: what the loss is divided by."""
-        places, strides = self.fcos.places(*batch.inputs.shape[2:])
+        where = self.fcos.places(*batch.inputs.shape[2:])
+        places, strides = (t.to(batch.targets.device) for t in where)
         wanted = assign(places, strides, batch.targets)
         return max(1, int((wanted.classes >= 0).sum()))
 

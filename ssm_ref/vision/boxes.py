@@ -71,14 +71,16 @@ def suppress(
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie in [0, 1]; got {threshold}")
-    waiting = scores.argsort(descending=True, stable=True)
+    order = scores.argsort(descending=True, stable=True)
+    boxes, classes = boxes[order], classes[order]
+    rival = (overlap(boxes[:, None], boxes) > threshold) & (classes[:, None] == classes)
+    gone = torch.zeros(len(order), dtype=torch.bool, device=scores.device)
     kept = []
-    while len(waiting):
-        best, rest = waiting[0], waiting[1:]
-        kept.append(best)
-        rival = (overlap(boxes[best], boxes[rest]) > threshold) & (classes[best] == classes[rest])
-        waiting = rest[~rival]
-    return torch.stack(kept) if kept else waiting
+    for i in range(len(order)):
+        if not gone[i]:
+            kept.append(i)
+            gone |= rival[i]
+    return order[kept]
 
 
 def average_precision(
@@ -113,14 +115,13 @@ def _judged(
         assert a.scores is not None
         mine, boxes = a.classes == k, t.places[t.classes == k]
         order = a.scores[mine].argsort(descending=True, stable=True)
-        free = torch.ones(len(boxes), dtype=torch.bool)
-        for i in order.tolist():
-            fits = overlap(a.places[mine][i], boxes) * free
-            hit = len(boxes) > 0 and bool(fits.max() >= threshold)
-            if hit:
-                free[fits.argmax()] = False
-            right.append(hit)
         scores.append(a.scores[mine][order])
+        free = set(range(len(boxes)))
+        for row in overlap(a.places[mine][order, None], boxes).tolist():
+            best = max(free, key=lambda i: row[i], default=-1)
+            hit = best >= 0 and row[best] >= threshold
+            free -= {best} if hit else set()
+            right.append(hit)
     return torch.cat(scores), torch.tensor(right, dtype=torch.bool)
 
 

@@ -38,6 +38,7 @@ from ssm_ref.vision.vmamba import VMamba, VMambaConfig
 ALPHA, GAMMA = 0.25, 2.0  # of the focal loss
 RADIUS = 1.5  # strides from the middle of a box within which a place belongs to it
 STEM = 4  # stride of the backbone's first map
+CANDIDATES = 1000  # boxes of a picture that suppression looks at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,6 +218,8 @@ def answers(told: Predictions, size: tuple[int, ...], least: float, most: int) -
     probability = told.classes[0].float().sigmoid()
     place, k = (probability >= least).nonzero(as_tuple=True)
     score = (probability[place, k] * told.centre[0, place].float().sigmoid()).sqrt()  # (10)
+    score, first = score.sort(descending=True, stable=True)
+    score, place, k = score[:CANDIDATES], place[first[:CANDIDATES]], k[first[:CANDIDATES]]
     edge = torch.tensor([size[1], size[0]] * 2, device=score.device)
     boxes = torch.minimum(boxes_of(told)[0, place].float().clamp(min=0), edge)
     kept = suppress(boxes, score, k)[:most]
