@@ -187,6 +187,8 @@ def _real_part_twice(y: Tensor) -> Tensor:
 def _initial(system: DiagonalSystem, u: Tensor, h: Tensor | None) -> Tensor:
     d, n = system.A_bar.shape
     expect_sequence("u", u, d)
+    if u.device != system.A_bar.device:
+        raise ValueError(f"u must be on {system.A_bar.device} like the system; got {u.device}")
     if h is None:
         return torch.zeros(u.shape[0], d, n, dtype=system.dtype, device=u.device)
     if h.shape != (u.shape[0], d, n):

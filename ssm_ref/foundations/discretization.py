@@ -72,6 +72,9 @@ def discretize(
         raise ValueError(
             f"A must be (n, n) and B (n, m); got {tuple(A.shape)} and {tuple(B.shape)}"
         )
+    for name, x in (("A", A), ("B", B)):
+        if not (x.is_floating_point() or x.is_complex()):
+            raise ValueError(f"{name} must be floating point or complex; got {x.dtype}")
     if not dt > 0:
         raise ValueError(f"dt must be positive; got {dt}")
     n = A.shape[0]

@@ -104,6 +104,7 @@ def basis(
 
 def legendre(n: int, x: Float[Tensor, " k"]) -> Float[Tensor, "n k"]:
     """Legendre polynomials P_0 … P_{n−1} by (k+1) P_{k+1} = (2k+1) x P_k − k P_{k−1}."""
+    _check_size(n)
     P = [torch.ones_like(x), x]
     for k in range(1, n - 1):
         P.append(((2 * k + 1) * x * P[k] - k * P[k - 1]) / (k + 1))
@@ -112,6 +113,7 @@ def legendre(n: int, x: Float[Tensor, " k"]) -> Float[Tensor, "n k"]:
 
 def laguerre(n: int, x: Float[Tensor, " k"]) -> Float[Tensor, "n k"]:
     """Laguerre polynomials L_0 … L_{n−1} by (k+1) L_{k+1} = (2k+1−x) L_k − k L_{k−1}."""
+    _check_size(n)
     L = [torch.ones_like(x), 1 - x]
     for k in range(1, n - 1):
         L.append(((2 * k + 1 - x) * L[k] - k * L[k - 1]) / (k + 1))
@@ -232,13 +234,17 @@ def _known(measure: Measure | str, n: int, theta: float) -> Measure:
     except ValueError as error:
         names = [m.value for m in Measure]
         raise ValueError(f"unknown measure {measure!r}; choose from {names}") from error
-    if n < 1:
-        raise ValueError(f"a state needs n ≥ 1 numbers; got {n}")
+    _check_size(n)
     if measure is Measure.FOURIER and n % 2:
         raise ValueError(f"Fourier states come in pairs, so n must be even; got {n}")
     if not theta > 0:
         raise ValueError(f"theta must be positive; got {theta}")
     return measure
+
+
+def _check_size(n: int) -> None:
+    if n < 1:
+        raise ValueError(f"a state needs n ≥ 1 numbers; got {n}")
 
 
 def _length(f: Tensor) -> int:

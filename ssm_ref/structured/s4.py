@@ -56,6 +56,11 @@ def kernel_from_generating_function(
     system: DPLR, C_tilde: Complex[Tensor, "d n"], l: int
 ) -> Float[Tensor, "d l"]:
     """The kernel of length `l` from its values at the roots of unity (4) to (6): Õ(n + l) terms."""
+    if l < 1 or C_tilde.shape != system.B.shape:
+        raise ValueError(
+            f"C_tilde must have shape {tuple(system.B.shape)} and l be at least 1; "
+            f"got {tuple(C_tilde.shape)} and {l}"
+        )
     half = l // 2 + 1  # the kernel is real, so half of the circle suffices
     turn = torch.arange(half, device=system.dt.device, dtype=system.dt.dtype)
     z = torch.exp(-2j * math.pi / l * turn)
@@ -93,6 +98,10 @@ def krylov(
     A_bar: Complex[Tensor, "d m m"], b: Complex[Tensor, "... d m"], l: int
 ) -> Complex[Tensor, "... d m l"]:
     """b, Āb, …, Ā^{l−1}b, doubling the number known in every round."""
+    if l < 1 or A_bar.shape[-1] != b.shape[-1]:
+        raise ValueError(
+            f"b must have {A_bar.shape[-1]} numbers and l be at least 1; got {tuple(b.shape)}, {l}"
+        )
     columns = b[..., None]
     while columns.shape[-1] < l:
         columns = torch.cat([columns, A_bar @ columns], dim=-1)
@@ -105,6 +114,10 @@ def step(
 ) -> Complex[Tensor, "b d n"]:
     """One step of the recurrence in O(n) (7), (8)."""
     L, P, B = system.eigenvalues, system.P, system.B
+    expect_token("u_t", u_t, B.shape[0])
+    if h.shape != (u_t.shape[0], *B.shape) or not h.is_complex():
+        wanted = (u_t.shape[0], *B.shape)
+        raise ValueError(f"h must be complex of shape {wanted}; got {h.dtype} {tuple(h.shape)}")
     dt = system.dt[:, None]
     E = 1 / (1 - dt / 2 * L)
     seen = 2 * torch.einsum("rdn,bdn->bdr", P.conj(), h).real  # P* h: the other half conjugate

@@ -161,5 +161,10 @@ def vandermonde_kernel(
     dt_A: Complex[Tensor, "d n"], C_B: Complex[Tensor, "d n"], l: int
 ) -> Float[Tensor, "d l"]:
     """Eq. (4) as printed, one exponential for every state and tap: the definition of the kernel."""
+    if l < 1 or dt_A.ndim != 2 or C_B.shape != dt_A.shape:
+        raise ValueError(
+            "dt_A and C_B must have one shape (d, n) and l be at least 1; "
+            f"got {tuple(dt_A.shape)}, {tuple(C_B.shape)} and {l}"
+        )
     i = torch.arange(l, device=dt_A.device)
     return 2 * torch.einsum("dn,dnl->dl", C_B, torch.exp(dt_A[..., None] * i)).real  # (4)

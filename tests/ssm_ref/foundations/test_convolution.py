@@ -187,6 +187,7 @@ def test_refuses_what_does_not_fit() -> None:
                 (lambda mode=mode: mode(system, u[..., :2]), "u must have shape"),
                 (lambda mode=mode: mode(system, u[:, :0]), "at least one time step"),
                 (lambda mode=mode: mode(system, u.int()), "floating point"),
+                (lambda mode=mode: mode(system, u.to("meta")), "must be on cpu"),
                 (lambda mode=mode: mode(system, u, torch.zeros(1, 3, 1)), "h must have shape"),
             )
         ),

@@ -220,6 +220,7 @@ def test_refuses_what_does_not_fit() -> None:
         (lambda: discretize(A[:3], B, 0.1), "A must be"),
         (lambda: discretize(A, B[:3], 0.1), "B \\(n, m\\)"),
         (lambda: discretize(A, B, 0.0), "positive"),
+        (lambda: discretize(A.int(), B, 0.1), "A must be floating point or complex"),
         (lambda: discretize(A, B, float("nan")), "positive"),
         (lambda: discretize(A, B, 0.1, "tustin"), "unknown rule 'tustin'"),
         (lambda: discretize_diagonal(A, A, A, "rk4"), "unknown rule"),

@@ -203,7 +203,12 @@ def test_refuses_elements(tree: object, elements: Elements, message: str) -> Non
         (torch.ones(1, 3, 2), torch.ones(1, 3, 4), None, "broadcast"),
         (torch.ones(1, 3, 2), torch.ones(1, 3, 2), torch.ones(1, 3), "h0 must have shape"),
         (torch.ones(1, 0, 2), torch.ones(1, 0, 2), None, "l ≥ 1"),
-        (torch.ones(1, 2).int(), torch.ones(1, 2).int(), None, "a must be floating point or complex"),
+        (
+            torch.ones(1, 2).int(),
+            torch.ones(1, 2).int(),
+            None,
+            "a must be floating point or complex",
+        ),
     ],
 )
 def test_refuses_operands(

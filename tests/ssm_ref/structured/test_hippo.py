@@ -221,6 +221,8 @@ def test_refuses_what_it_does_not_know() -> None:
     for call, message in (
         (lambda: hippo("chebyshev", 4), "unknown measure 'chebyshev'"),
         (lambda: hippo("legs", 0), "n ≥ 1"),
+        (lambda: legendre(0, f[0]), "n ≥ 1"),
+        (lambda: laguerre(0, f[0]), "n ≥ 1"),
         (lambda: hippo("fourier", 5), "must be even"),
         (lambda: hippo("legt", 4, theta=0), "positive"),
         (lambda: online_legs(f, 4, rule="euler"), "unknown rule"),

@@ -179,6 +179,12 @@ def test_refuses_what_does_not_fit() -> None:
         (lambda: s4(u, torch.zeros(1, 3, 9)), "state must be complex"),
         (lambda: s4.step(u[:, 0], torch.zeros(1, 3, 4)), "state must be complex"),
         (lambda: s4.step(u), "u_t must have shape"),
+        (lambda: kernel_from_generating_function(s4.system(), s4.C()[:2], 4), "C_tilde must have"),
+        (lambda: kernel_from_generating_function(s4.system(), s4.C(), 0), "l be at least 1"),
+        (lambda: krylov(*dense(s4.system()), 0), "l be at least 1"),
+        (lambda: krylov(dense(s4.system())[0], s4.C(), 3), "b must have 8 numbers"),
+        (lambda: step(s4.system(), torch.zeros(1, 3, 4), u[:, 0]), "h must be complex"),
+        (lambda: step(s4.system(), s4.C()[None], u[:, 0, :2]), "u_t must have shape"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

@@ -119,6 +119,7 @@ def test_small_shapes_and_parameter_count() -> None:
 
 def test_refuses_what_does_not_fit() -> None:
     s4d, u = layer(), torch.zeros(1, 4, 3, dtype=F64)
+    full = torch.view_as_complex(s4d.C)
     for call, message in (
         (lambda: S4DConfig(d_model=0), "d_model"),
         (lambda: S4DConfig(d_model=2, d_state=3), "even"),
@@ -128,6 +129,8 @@ def test_refuses_what_does_not_fit() -> None:
         (lambda: s4d(u[:, :0]), "at least one"),
         (lambda: s4d(u, torch.zeros(1, 3, 9)), "h must have shape"),
         (lambda: s4d.step(u), "u_t must have shape"),
+        (lambda: vandermonde_kernel(full[:2], full, 4), "must have one shape"),
+        (lambda: vandermonde_kernel(full, full, 0), "l be at least 1"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
