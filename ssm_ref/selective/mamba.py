@@ -237,13 +237,15 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
     """Two optimiser groups: matrices with weight decay; A, D, Δ's bias, norms and biases without.
 
     Decay would pull A = −exp(A_log) towards −1 and Δ towards softplus(0), that is, change how far
-    the memory reaches.
+    the memory reaches. A module names such parameters of its own in `no_weight_decay`.
     """
     kept: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        spared = parameter.ndim < 2 or name.rsplit(".", 1)[-1] == "A_log"
-        (kept if spared else decayed).append(parameter)
+    for module in model.modules():
+        own = {"A_log"} | getattr(module, "no_weight_decay", set())
+        for name, parameter in module.named_parameters(recurse=False):
+            spared = parameter.ndim < 2 or name in own
+            (kept if spared else decayed).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": kept, "weight_decay": 0.0},

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ssm_ref.foundations.discretization import Rule, discretize_diagonal
@@ -18,6 +18,7 @@ from ssm_ref.selective.mamba import (
     published_config,
 )
 from ssm_ref.selective.selective_scan import selective_scan, selective_scan_associative
+from ssm_ref.structured.s5 import S5, S5Config
 
 SMALL = MambaConfig(d_model=8, d_state=3)
 
@@ -279,6 +280,10 @@ def test_parameter_groups_spare_the_dynamics() -> None:
     assert names == {"A_log", "D", "dt_bias", "conv_bias", "weight"}
     assert all(p.ndim < 2 or p.shape == (16, 3) for p in kept["params"])
     assert len(decayed["params"]) + len(kept["params"]) == len(list(net.parameters()))
+    lti = S5(S5Config(d_model=8, d_state=4))
+    decayed, _ = parameter_groups(nn.Sequential(lti), weight_decay=0.1)
+    names = {n for n, p in lti.named_parameters() if any(p is q for q in decayed["params"])}
+    assert names.isdisjoint(lti.no_weight_decay)
 
 
 def test_compiles_without_graph_breaks() -> None:
