@@ -7,8 +7,7 @@ Block i is two residual branches,
 
 with p_a = 8, o_a = 4, p_e = 2, o_e = 1 as published. Attention has grouped queries and no positions
 at all: the Mamba layers below it carry the order. Mamba normalises δ, B and C (RMSNorm with a
-learned scale). The state is a KV cache in
-the few attention layers and (conv, h) in the others.
+learned scale). The state is a KV cache in the few attention layers and (conv, h) in the others.
 
 Sources: Lieber et al. 2024, arXiv 2403.19887; Jamba-1.5, 2408.12570, which keeps Mamba-1.
 """

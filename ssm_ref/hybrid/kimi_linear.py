@@ -208,7 +208,7 @@ class KimiLinear(LanguageModel):
 
 
 def published_config() -> KimiLinearConfig:
-    """Kimi Linear 48B-A3B."""
+    """Kimi Linear 48B-A3B by its config.json, which counts layers from one."""
     d = 2304
     return KimiLinearConfig(
         vocab_size=163_840,

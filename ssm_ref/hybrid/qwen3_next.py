@@ -206,7 +206,7 @@ class Qwen3Next(LanguageModel):
 
 
 def published_config() -> Qwen3NextConfig:
-    """Qwen3-Next 80B-A3B, without its head for several tokens at once."""
+    """Qwen3-Next 80B-A3B by its config.json, without the head for several tokens at once."""
     d = 2048
     return Qwen3NextConfig(
         vocab_size=151_936,
