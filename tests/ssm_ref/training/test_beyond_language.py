@@ -500,3 +500,9 @@ def test_coding() -> None:
     assert other["sharing"] == right["sharing"]
     assert other["one"] != right["one"]
     assert max(right.values()) - min(right.values()) < 0.03
+
+
+def test_spoken_digits() -> None:
+    right = {name: row["accuracy"] for name, row in recorded("spoken_digits").items()}
+    for name in ("english", "russian"):
+        assert right[name] > right[f"{name}_linear"] > 0.85
