@@ -1,0 +1,35 @@
+"""What the recorded vision experiments show."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssm_ref.training.metrics import read_rows
+
+FOLDER = Path(__file__).parents[3] / "docs" / "experiments"
+
+
+def runs(experiment: str) -> dict[str, dict[str, Any]]:
+    """The last recorded run of every variant."""
+    return {row["variant"]: row for row in read_rows(FOLDER / f"{experiment}.jsonl")}
+
+
+@pytest.mark.parametrize("form", ["brain_slices", "brain_slices_large"])
+def test_brain(form: str) -> None:
+    dice = {name: row["measured"]["dice"] for name, row in runs(form).items()}
+    assert dice["vm_unet"]["grey"] > dice["pixels"]["grey"] + 0.03
+    assert dice["vm_unet"]["white"] > dice["pixels"]["white"] + 0.25
+
+
+def test_mnist() -> None:
+    right = {name: row["final"]["accuracy"] for name, row in runs("mnist_large").items()}
+    assert right["linear"] < 0.92
+    assert min(right["vision_mamba"], right["vmamba"]) > 0.96
+
+
+def test_canvases() -> None:
+    measured = runs("canvases")[""]["measured"]
+    assert measured["canvases"] == 500
+    assert measured["AP50"] > 0.6
+    assert measured["AP"] > 0.4
