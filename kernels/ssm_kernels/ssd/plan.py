@@ -49,15 +49,19 @@ class Plan:
         return self.length if self.bounds is None else max(e - s for s, e in self.bounds)
 
     @cached_property
-    def tile(self) -> int:
-        """Tokens that one program holds at a time: half a chunk.
+    def wide(self) -> bool:
+        """Whether tiles are large: 64 tokens, and 64 values of a head.
 
-        64 rows go to Hopper's wgmma. With fewer than 64 columns ptxas (of Triton 3.6) was seen to
-        repeat one of its descriptors: `dx` was wrong.
+        Such products go to Hopper's wgmma; smaller ones to the older instructions. In between, and
+        in float32, ptxas (of Triton 3.6) was seen to repeat one of wgmma's descriptors, and
+        gradients were wrong.
         """
-        wide = self.block_p == 64 and self.n > 32
-        most = (64 if self.half and wide else 32) // (1 if self.n <= 128 else 2)
-        return min(most, max(16, triton.next_power_of_2(self.longest)))
+        return self.half and self.p > 32 and 32 < self.n <= 128 and self.longest > 32
+
+    @cached_property
+    def tile(self) -> int:
+        """Tokens that one program holds at a time: half a chunk."""
+        return 64 if self.wide else 16
 
     @cached_property
     def q(self) -> int:
@@ -67,7 +71,7 @@ class Plan:
     @cached_property
     def block_p(self) -> int:
         """Values of one slice of a head."""
-        return min(64, max(16, triton.next_power_of_2(self.p)))
+        return 64 if self.wide else min(32, max(16, triton.next_power_of_2(self.p)))
 
     @cached_property
     def slices(self) -> int:
