@@ -62,6 +62,8 @@ def from_pretrained(folder: str | Path, *, dtype: torch.dtype | None = None) -> 
     another shape or not floating point: all of them are named, with their shapes.
     """
     folder = Path(folder)
+    if dtype is not None and not dtype.is_floating_point:
+        raise ValueError(f"dtype must be floating point; got {dtype}")
     config = _read_json(folder / "config.json")
     layout = _layout_for(config)
     with torch.device("meta"):

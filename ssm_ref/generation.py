@@ -8,7 +8,7 @@ state never sees a token that is not the row's own, so a batch gives what each p
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,23 +55,29 @@ def probabilities(logits: Float[Tensor, "b v"], sampling: Sampling) -> Float[Ten
 
 def stream(
     model: LanguageModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Sequence[int]] | Int[Tensor, "b l"],
     *,
     max_new_tokens: int,
     sampling: Sampling | None = None,
-    stop: frozenset[int] = frozenset(),
+    stop: Collection[int] = frozenset(),
 ) -> Iterator[list[int | None]]:
     """New tokens as they come: at each time one a row, or None where a row gives none.
 
     A row gives none while its prompt lasts, after a token of `stop` (which it still gives), and
-    after `max_new_tokens`. Raises `ValueError` at once for no prompts, an empty one or a negative
-    number of tokens.
+    after `max_new_tokens`. Raises `ValueError` at once for no prompts, an empty one, or what is no
+    token or number of tokens.
     """
-    if not prompts or not all(len(prompt) for prompt in prompts):
+    rows = prompts.tolist() if isinstance(prompts, Tensor) else list(prompts)
+    for row in rows:
+        if not isinstance(row, Sequence) or not all(isinstance(token, int) for token in row):
+            raise ValueError(f"a prompt must be a sequence of token ids; got {row!r}")
+    if not rows or not all(rows):
         raise ValueError("prompts must be at least one, each of at least one token")
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens must not be negative; got {max_new_tokens}")
-    return _stream(model, prompts, max_new_tokens, sampling or Sampling(), stop)
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens must be a whole number ≥ 0; got {max_new_tokens}")
+    if not isinstance(stop, Collection) or not all(isinstance(token, int) for token in stop):
+        raise ValueError(f"stop must be a collection of token ids; got {stop!r}")
+    return _stream(model, rows, max_new_tokens, sampling or Sampling(), stop)
 
 
 @torch.no_grad()
@@ -80,7 +86,7 @@ def _stream(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     sampling: Sampling,
-    stop: frozenset[int],
+    stop: Collection[int],
 ) -> Iterator[list[int | None]]:
     device = model.embedding.weight.device
     generator = torch.Generator(device)
@@ -119,11 +125,11 @@ def _draw(
 
 def generate(
     model: LanguageModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Sequence[int]] | Int[Tensor, "b l"],
     *,
     max_new_tokens: int,
     sampling: Sampling | None = None,
-    stop: frozenset[int] = frozenset(),
+    stop: Collection[int] = frozenset(),
 ) -> list[list[int]]:
     """The new tokens of every row, its stop token included."""
     rows: list[list[int]] = [[] for _ in prompts]

@@ -233,6 +233,8 @@ class LanguageModel(nn.Module):
                 raise ValueError(f"state[{i}] must be {wanted}; got {type(past).__name__}")
 
     def _check_ids(self, ids: Tensor, *, ndim: int) -> None:
+        if not isinstance(ids, Tensor):
+            raise ValueError(f"ids must be a tensor of token ids; got {type(ids).__name__}")
         if ids.ndim != ndim or ids.dtype not in (torch.int32, torch.int64):
             shape = "(b, l)" if ndim == 2 else "(b,)"
             raise ValueError(

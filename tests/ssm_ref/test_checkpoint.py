@@ -320,6 +320,11 @@ def test_positions_we_cannot_turn_are_refused(rope: Any, words: str, tmp_path: P
         from_pretrained(tmp_path)
 
 
+def test_weights_are_no_integers(folder: Path) -> None:
+    with pytest.raises(ValueError, match="dtype must be floating point; got torch.int32"):
+        from_pretrained(folder, dtype=torch.int32)
+
+
 def test_broken_folders(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"\x10")
     with pytest.raises(ValueError, match="is no safetensors file"):

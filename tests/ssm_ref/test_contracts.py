@@ -386,7 +386,9 @@ WRONG_IDS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_models_refuse(name: str, wrong: str) -> None:
     ids, words = WRONG_IDS[wrong]
-    model = make(name)
+    model: Any = make(name)
+    with pytest.raises(ValueError, match="ids must be a tensor of token ids; got list"):
+        model([[1, 2]])
     with pytest.raises(ValueError, match=words):
         model(ids())
     with pytest.raises(ValueError, match=words):

@@ -97,8 +97,20 @@ def test_refuses_prompts() -> None:
     for prompts in ([], [[1], []]):
         with pytest.raises(ValueError, match="each of at least one token"):
             stream(make(), prompts, max_new_tokens=1)
-    with pytest.raises(ValueError, match="must not be negative; got -1"):
-        stream(make(), [[1]], max_new_tokens=-1)
+    for prompts in ([1, 2], ["w1"], [[1.0]]):
+        with pytest.raises(ValueError, match="a prompt must be a sequence of token ids"):
+            stream(make(), prompts, max_new_tokens=1)
+    for number in (-1, 2.5):
+        with pytest.raises(ValueError, match=f"a whole number ≥ 0; got {number}"):
+            stream(make(), [[1]], max_new_tokens=number)
+    for stop in (3, ["w3"]):
+        with pytest.raises(ValueError, match="stop must be a collection of token ids"):
+            stream(make(), [[1]], max_new_tokens=1, stop=stop)
+
+
+def test_prompts_of_one_length_may_be_a_tensor() -> None:
+    want = generate(make(), [[1, 2], [3, 4]], max_new_tokens=3)
+    assert generate(make(), torch.tensor([[1, 2], [3, 4]]), max_new_tokens=3) == want
 
 
 @pytest.fixture
