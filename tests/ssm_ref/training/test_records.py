@@ -101,6 +101,15 @@ def test_parity() -> None:
     assert max(far["mamba"], far["deltanet"], far["mamba3"]) < 0.6
 
 
+def test_modular_arithmetic() -> None:
+    found = runs("modular_arithmetic")
+    assert all(row["final"]["accuracy"] > 0.97 for row in found.values())
+    twice = {name: at(row, numbers=16, after=8)["accuracy"] for name, row in found.items()}
+    assert min(twice[name] for name in ("lstm", "mamba_negative", "deltanet_negative")) > 0.75
+    assert max(twice[name] for name in ("mamba", "mamba3")) < 0.62
+    assert all(at(row, numbers=64, after=8)["accuracy"] < 0.5 for row in found.values())
+
+
 def test_parity_at_the_size_of_the_paper() -> None:
     signed = runs("parity_paper")["mamba_negative"]
     assert signed["steps"] < 1_000
