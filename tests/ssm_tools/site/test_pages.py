@@ -10,11 +10,11 @@ import pytest
 
 from ssm_kernels.bench.row import operators_hash, source_hash
 from ssm_tools.concepts import Paper
-from ssm_tools.concepts.rows import operator_hash
+from ssm_tools.concepts.rows import NO_SOURCES, operator_hash
 from ssm_tools.site.context import script_json
 from ssm_tools.site.layout import place
 from ssm_tools.site.markdown import Context, render
-from ssm_tools.site.measured import measured_markdown
+from ssm_tools.site.measured import is_stale, measured_markdown
 from ssm_tools.site.quotes import without_marks
 from ssm_tools.site.search import stem, words_of
 from ssm_tools.site.strings import strings
@@ -141,6 +141,9 @@ def test_rows_are_fresh_while_the_measured_sources_stand(tmp_path: Path) -> None
     assert operator_hash(tmp_path, "op") == recorded
     every = operator_hash(tmp_path, "language_model")  # no folder of that name: all operators
     assert every == operators_hash(folder.parent)
+    assert not is_stale(tmp_path, {"op": "attention", "source_hash": NO_SOURCES})
+    assert not is_stale(tmp_path, {"op": "op", "source_hash": recorded})
+    assert is_stale(tmp_path, {"op": "op", "source_hash": "another"})
     (folder / "op.py").write_text("y = 2\n", encoding="utf-8")
     assert operator_hash(tmp_path, "op") != recorded
     assert operator_hash(tmp_path, "language_model") != every

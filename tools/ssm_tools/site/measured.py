@@ -65,16 +65,28 @@ def best_ratio(rows: Sequence[Row]) -> tuple[float, Row, Row] | None:
 
 def is_stale(root: Path, row: Row) -> bool:
     """Whether the operator's sources are not those that the row was measured on."""
-    from ssm_tools.concepts.rows import operator_hash
+    from ssm_tools.concepts.rows import NO_SOURCES, operator_hash
 
     recorded = str(row.get("source_hash", ""))
-    return bool(recorded) and operator_hash(root, str(row.get("op", ""))) != recorded
+    if recorded in ("", NO_SOURCES):
+        return False
+    return operator_hash(root, str(row.get("op", ""))) != recorded
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     """The columns that some row fills."""
-    order = ("op", "pass", "shape", "dtype", "impl", "ms", "floor_ms", "peak_mib")
-    order += ("state_mib", "error")
+    order = [
+        "op",
+        "pass",
+        "shape",
+        "dtype",
+        "impl",
+        "ms",
+        "floor_ms",
+        "peak_mib",
+        "state_mib",
+        "error",
+    ]
     return [key for key in order if any(row.get(key) not in (None, "", 0.0) for row in rows)]
 
 
