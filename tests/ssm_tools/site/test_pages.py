@@ -13,6 +13,7 @@ from ssm_tools.concepts import Paper
 from ssm_tools.concepts.rows import NO_SOURCES, operator_hash
 from ssm_tools.site.context import script_json
 from ssm_tools.site.layout import place
+from ssm_tools.site.links import short_reference
 from ssm_tools.site.markdown import Context, render
 from ssm_tools.site.measured import is_stale, measured_markdown
 from ssm_tools.site.quotes import without_marks
@@ -120,6 +121,25 @@ def test_places_are_the_same_each_time() -> None:
 def test_quotes_show_no_marks(text: str, shown: str) -> None:
     paper = Paper("gu2023mamba", "Mamba", ("Albert Gu", "Tri Dao"), "arXiv", 2023, "")
     assert without_marks(text, {"gu2023mamba": paper}, "en") == shown
+
+
+@pytest.mark.parametrize(
+    ("authors", "shown"),
+    [
+        (("Albert Gu",), "Gu, 2024"),
+        (("Albert Gu", "Tri Dao"), "Gu & Dao, 2024"),
+        (("Bo Peng", "Eric Alcaide", "Quentin Anthony"), "Peng et al., 2024"),
+        (("Qi Lv", "et al."), "Lv et al., 2024"),
+        (("Kimi Team",), "Kimi Team, 2024"),
+        (("IBM Research", "Princeton University", "et al."), "IBM Research et al., 2024"),
+        (("Allen Institute for AI",), "Allen Institute for AI, 2024"),
+        ((), "2024"),
+    ],
+)
+def test_short_references_name_people_by_their_family_and_bodies_in_full(
+    authors: tuple[str, ...], shown: str
+) -> None:
+    assert short_reference(authors, 2024, "en") == shown
 
 
 def test_rows_are_written_out_as_markdown(tmp_path: Path) -> None:
