@@ -49,7 +49,8 @@ def test_the_command_of_the_kernels_goes_on_with_a_run_of_the_references(config:
 def test_the_command_of_the_kernels_wants_something_to_speed_up(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config.write_text(CONFIG.replace('"M-"', '"-"'))
+    model = 'name = "rwkv4"\nd_model = 8\nn_blocks = 1\n'
+    config.write_text(CONFIG.partition('name = "pattern"')[0] + model)
     assert on_kernels.main([str(config), "--out", str(config.parent / "out")]) == 2
     assert "error: the model must contain one of Mamba" in capsys.readouterr().err
 
