@@ -23,6 +23,7 @@ for name, case in cases.items():
     error[name] = ((read - v).square().mean(-1) / v.square().mean(-1)).mean(0)[:, 0]
     axes.plot(range(pairs - 1, -1, -1), error[name], label=name)
 axes.set(xlabel="writes since", ylabel="error of a read / the value", ylim=(0, None))
+axes.set_title("The sum errs alike on all, the delta rule on the old")
 axes.legend()
 plt.show()
 

@@ -14,6 +14,7 @@ for h, rate in enumerate(log_gamma.tolist()):
     half_life = -math.log(2) / rate
     axes.semilogx(age, (rate * age).exp(), label=f"head {h}: half in {half_life:.0f}")
 axes.set(xlabel="tokens since the write", ylabel="what is left of it")
+axes.set_title("What each head still hears of a write")
 axes.legend(fontsize=7)
 plt.show()
 

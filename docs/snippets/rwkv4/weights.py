@@ -18,6 +18,7 @@ for ax, decay in zip(axes, (0.02, 0.5), strict=True):
     drawn = ax.imshow(weights[0], vmin=0, vmax=1)
     ax.set(title=f"w = {decay}", xlabel="token heard")
 axes[0].set_ylabel("token that answers")
+fig.suptitle("Who hears the loud vote of token 10")
 fig.colorbar(drawn, ax=axes, label="weight")
 
 # %% check
