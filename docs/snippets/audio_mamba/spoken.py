@@ -11,7 +11,7 @@ EXPERIMENTS = Path(ssm_ref.__file__).parents[1] / "docs" / "experiments"
 # %% shown
 rows = [
     row
-    for name in ("spoken_digits",)
+    for name in ("spoken_digits", "spoken_language")
     for row in read_rows(EXPERIMENTS / f"{name}.jsonl")
 ]
 fig, ax = plt.subplots(figsize=(6.5, 2.8))

@@ -10,6 +10,8 @@ PAIRS = {
     "vowels": [("mamba", "linear"), ("s4d", "linear")],
     "yeast": [("sharing", "linear"), ("post_hoc", "linear"), ("one", "linear")],
     "coding": [("sharing", "linear"), ("one", "linear")],
+    "spoken_digits": [("english", "english_linear"), ("russian", "russian_linear")],
+    "spoken_language": [("audio_mamba", "linear")],
 }
 
 # %% shown
@@ -38,6 +40,10 @@ for name in ("sunspots", "elnino", "macrodata"):
     assert losses[name] > 0.95 * losses[f"{name}_linear"]
 yeast = {name: final["accuracy"] for name, final in scores["yeast"].items()}
 assert min(v for name, v in yeast.items() if name != "linear") > yeast["linear"] + 0.01
+for experiment in ("spoken_digits", "spoken_language"):
+    for name, linear in PAIRS[experiment]:
+        found = scores[experiment]
+        assert found[name]["accuracy"] > found[linear]["accuracy"] + 0.015
 for experiment in ("vowels", "coding"):
     right = {name: final["accuracy"] for name, final in scores[experiment].items()}
     assert max(right.values()) < right["linear"] + 0.01

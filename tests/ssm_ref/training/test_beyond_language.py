@@ -502,7 +502,8 @@ def test_coding() -> None:
     assert max(right.values()) - min(right.values()) < 0.03
 
 
-def test_spoken_digits() -> None:
-    right = {name: row["accuracy"] for name, row in recorded("spoken_digits").items()}
+def test_spoken() -> None:
+    digits, language = recorded("spoken_digits"), recorded("spoken_language")
     for name in ("english", "russian"):
-        assert right[name] > right[f"{name}_linear"] > 0.85
+        assert digits[name]["accuracy"] > digits[f"{name}_linear"]["accuracy"] > 0.85
+    assert language["audio_mamba"]["accuracy"] > language["linear"]["accuracy"] > 0.85
