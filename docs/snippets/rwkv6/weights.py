@@ -20,7 +20,7 @@ for ax, bonus in zip(axes, (0.3, 2.0), strict=True):
     drawn = ax.imshow(weights, vmin=0, vmax=2)
     ax.set(title=f"u = {bonus}", xlabel="token heard")
 axes[0].set_ylabel("token that answers")
-figure.suptitle("Token 12 forgets; the diagonal is the bonus u")
+figure.suptitle("One token forgets; on the diagonal stands u")
 figure.colorbar(drawn, ax=axes, label="weight")
 plt.show()
 
