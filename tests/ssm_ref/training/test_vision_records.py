@@ -33,3 +33,14 @@ def test_canvases() -> None:
     assert measured["canvases"] == 500
     assert measured["AP50"] > 0.6
     assert measured["AP"] > 0.4
+
+
+def test_generated_digits() -> None:
+    measured = runs("generated_digits")[""]["measured"]
+    drawn, held, noise = (measured["judged"][name] for name in ("drawn", "held out", "noise"))
+    assert drawn["agreement"] > 0.95
+    assert noise["agreement"] < 0.2
+    assert held["frechet"] < drawn["frechet"] < noise["frechet"] / 10
+    assert drawn["nearest"] > 0.7
+    assert drawn["closest"] > 0.2, "no copy"
+    assert len(bytes.fromhex(measured["pictures"])) == 40 * 8 * 8
