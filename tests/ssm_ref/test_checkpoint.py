@@ -321,7 +321,7 @@ def test_positions_we_cannot_turn_are_refused(rope: Any, words: str, tmp_path: P
 
 
 def test_weights_are_no_integers(folder: Path) -> None:
-    with pytest.raises(ValueError, match="dtype must be floating point; got torch.int32"):
+    with pytest.raises(ValueError, match=r"dtype must be floating point; got torch.int32"):
         from_pretrained(folder, dtype=torch.int32)
 
 
