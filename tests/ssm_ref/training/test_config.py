@@ -1,5 +1,6 @@
 """Configs: what is read, and the error for everything that does not fit."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -136,7 +137,7 @@ RUNS = [(path, name) for path in EXPERIMENTS for name in variants(path) or [""]]
 
 @pytest.mark.parametrize(("path", "variant"), RUNS, ids=lambda part: getattr(part, "stem", part))
 def test_every_experiment_of_the_project_can_start(
-    path: Path, variant: str, tmp_path: Path
+    path: Path, variant: str, data_of: Callable[[RunConfig], Source]
 ) -> None:
     cfg = load_config(path, variant)
     source = data_of(cfg)
@@ -145,13 +146,3 @@ def test_every_experiment_of_the_project_can_start(
         return  # the full forms are for a GPU: that they are built is all a CPU can say
     batch = source.training(0, 2)
     assert torch.isfinite(sum_loss(model, model(batch.inputs), batch.targets))
-
-
-def data_of(cfg: RunConfig) -> Source:
-    """The data of a config; the test is skipped where somebody has to fetch them first."""
-    try:
-        return cfg.open_data()
-    except ValueError as error:
-        if any(words in str(error) for words in ("no file of", "pip install", "Get them with")):
-            pytest.skip(str(error))
-        raise
