@@ -223,7 +223,8 @@
   addEventListener("keydown", e => {
     if (e.key === "Escape") { hide(); shut(); }
     if (e.ctrlKey || e.metaKey || e.altKey || dialog.open) return;
-    if (e.target.closest("input, textarea, select, [contenteditable]")) return;
+    /* The field of the closed search may still hold the focus for a moment. */
+    if (e.target !== input && e.target.closest("input, textarea, select, [contenteditable]")) return;
     if (["/", "s", "f", "ы", "а"].includes(e.key)) { e.preventDefault(); open(); }
   });
 
