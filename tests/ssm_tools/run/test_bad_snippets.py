@@ -72,6 +72,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "removes itself": ("S012", 2, "import os\nos.remove(__file__)\n"),
     "renames itself": ("S012", 2, "import os\nos.rename(__file__, 'x')\n"),
     "makes a directory": ("S012", 2, "import os\nos.makedirs('/tmp/ssm-snippet/x')\n"),
+    "memory address": ("S013", 2, "x = 1\nobject()\n"),
     "figure of the moment": (
         "S013",
         3,
@@ -96,7 +97,7 @@ def test_writes_from_below(run_text: RunText, tmp_path: Path) -> None:
         pytest.skip("the kernel has no Landlock")
     for name, write in {
         "x.pt": "import torch\ntorch.save(torch.ones(2), {!r})\n",
-        "x.db": "import sqlite3\nsqlite3.connect({!r}).execute('create table t (x)')\n",
+        "x.db": "import sqlite3\n_ = sqlite3.connect({!r}).execute('create table t (x)')\n",
     }.items():
         outcome = run_text(write.format(str(tmp_path / name)))
         assert [(one.code, one.line) for one in outcome.findings] == [("S001", 2)]

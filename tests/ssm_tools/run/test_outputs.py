@@ -44,6 +44,16 @@ def test_error_stream_is_named(run_text: RunText) -> None:
     assert (output.kind, output.data, output.name) == ("text", "oh\n", "stderr")
 
 
+def test_text_is_what_a_terminal_leaves(run_text: RunText) -> None:
+    text = r"""
+        print("\x1b[1;31mred\x1b[0m", "\x1b]8;;http://x\x07link\x1b]8;;\x07")
+        print(" 5 %\r50 %\r9", end="\r\n")
+        print("bell\a")
+    """
+    (output,) = outputs(run_text(text))
+    assert output.data == "red link\n90 %\nbell\ufffd\n"
+
+
 def test_declared_error_and_warning(run_text: RunText) -> None:
     text = """
         # snippet: raises=ZeroDivisionError warns=UserWarning

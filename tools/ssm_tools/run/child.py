@@ -158,6 +158,8 @@ def _after_statement(session: Session, value: object) -> None:
         session.figures.pop(id(value), None)
         output = display.display(value)
         session.show(output)
+        if output["kind"] == "repr" and display.ADDRESS.search(output["data"]):
+            session.fail("S013", "the value shows a memory address, another in every run")
         if output["kind"] == "repr" and session.problem is None:
             session.spoken.append((session.line, output["data"] + "\n"))
     if not session.threads_line and threading.active_count() > 1:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from ssm_tools.run import style
+
+ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
 
 
 def display(value: object) -> dict[str, Any]:

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 OUTPUT_LIMIT, SHOWN_LIMIT = 1_000_000, 8_000_000
+ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\].*?(?:\x07|\x1b\\)|.)", re.DOTALL)
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def as_on_a_terminal(text: str) -> str:
+    """Return what a terminal leaves on screen, without colours: a page has no cursor.
+
+    Escape sequences go, `\\r` starts the line over (progress bars), and a character that cannot
+    stand in HTML becomes U+FFFD.
+    """
+    lines = ESCAPE.sub("", text).replace("\r\n", "\n").split("\n")
+    return "\n".join(CONTROL.sub("\ufffd", _overwritten(line)) for line in lines)
+
+
+def _overwritten(line: str) -> str:
+    kept = ""
+    for part in line.split("\r"):
+        kept = part + kept[len(part) :]
+    return kept
 
 
 @dataclass
@@ -98,7 +118,8 @@ class Session:
             if end > OUTPUT_LIMIT:
                 self.fail("S006", f"more than {OUTPUT_LIMIT:,} bytes were printed")
             elif end > start:
-                data = os.pread(descriptor, end - start, start).decode("utf-8", "replace")
+                written = os.pread(descriptor, end - start, start).decode("utf-8", "replace")
+                data = as_on_a_terminal(written)
                 if name == "stdout":
                     self.spoken.append((self.line, data))
                 self._add({"kind": "text", "data": data, "name": "" if name == "stdout" else name})
