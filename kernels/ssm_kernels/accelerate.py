@@ -1,5 +1,6 @@
 """One call that gives a reference model the Triton operators."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -31,9 +32,10 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
 
     Mamba and Mamba-2 blocks get scan, convolution and one-token steps, bidirectional Mamba and SS2D
     their scan, and RMS norms, gated or not, theirs, wherever they stand in the model. `backend` is
-    handed to every operator. Parameters, names and results stay as they were, to rounding; a step
-    that records gradients remains the definition's, since the one-token operators have none. Raises
-    `ValueError` for an unknown backend or a model without any of these.
+    handed to every operator. Parameters, names and results stay as they were, to rounding: an
+    operator that computes something else, such as a scan with signs, is left in its place, and a
+    step that records gradients remains the definition's, as the one-token operators have none.
+    Raises `ValueError` for an unknown backend or a model without any of these.
     """
     if backend not in ("auto", "triton", "reference"):
         raise ValueError(f"backend must be 'auto', 'triton' or 'reference'; got {backend!r}")
@@ -60,11 +62,19 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
                 continue
             swapped = True
             for name, operator in operators.items():
-                setattr(module, name, partial(operator, backend=backend))
+                if _is_a_form_of(getattr(module, name), inspect.signature(kind).parameters[name]):
+                    setattr(module, name, partial(operator, backend=backend))
     if not swapped:
         kinds = ", ".join(kind.__name__ for kind in swaps)
         raise ValueError(f"the model must contain one of {kinds}; got {type(model).__name__}")
     return model
+
+
+def _is_a_form_of(operator: Operator, parameter: inspect.Parameter) -> bool:
+    """Whether an operator computes what the default does: from the same module, or ours already."""
+    if isinstance(operator, partial):
+        return str(operator.func.__module__).startswith("ssm_kernels.")
+    return bool(operator.__module__ == parameter.default.__module__)
 
 
 def _rms_norm(x: Tensor, weight: Tensor | None, *, eps: float, backend: str) -> Tensor:

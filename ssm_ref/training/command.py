@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shutil
 import signal
 import sys
@@ -31,6 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="drop what the folder holds")
     parser.add_argument("--plot", choices=["svg", "png"], default="svg")
     parser.add_argument("--record", type=Path, help="append the finished run to this JSONL file")
+    parser.add_argument(
+        "--commit",
+        metavar="HASH",
+        help="what the record names as the commit of the code, where git is not at hand",
+    )
     parser.add_argument(
         "--seconds", type=float, help="stop training after so many, as after its last step"
     )
@@ -71,6 +77,8 @@ def run(
     )
     names = args.variant or variants(args.config) or [""]
     configs = [load_config(args.config, name) for name in names]  # all are checked before any runs
+    if args.commit is not None and not re.fullmatch("[0-9a-f]{40}", args.commit):
+        raise ValueError(f"--commit must be 40 hexadecimal digits; got {args.commit!r}")
     if args.record:
         with Path(args.record).open("a"):
             pass  # it can be written: to learn that after the training would be late
@@ -123,7 +131,12 @@ def _finish(
     args: argparse.Namespace,
 ) -> None:
     row = record_row(
-        trainer, final, changed, with_commit=args.record is not None, program=args.program
+        trainer,
+        final,
+        changed,
+        with_commit=args.record is not None,
+        given_commit=args.commit,
+        program=args.program,
     )
     (trainer.folder / "result.json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
     progress.say(f"{trainer.cfg.name}: {_words(final)}")

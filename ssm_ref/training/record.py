@@ -27,9 +27,13 @@ def record_row(
     changed: list[tuple[dict[str, Any], Scores]],
     *,
     with_commit: bool,
+    given_commit: str | None = None,
     program: str = "python -m ssm_ref train",
 ) -> Row:
-    """The row of a run: config, provenance, final scores and the curve; git is asked if wanted."""
+    """The row of a run: config, provenance, final scores and the curve.
+
+    Git is asked for the commit if that is wanted and none is given.
+    """
     cfg, rows = trainer.cfg, read_rows(trainer.folder / METRICS)
     files = source_files(trainer.model, trainer.source, trainer.how.prepare)
     measured = _measured(trainer)
@@ -39,7 +43,7 @@ def record_row(
         "config_hash": cfg.fingerprint,
         "data_hash": trainer.source.fingerprint,
         "source_hash": source_hash(files),
-        "commit": commit(files) if with_commit else "",
+        "commit": given_commit or (commit(files) if with_commit else ""),
         "device": _device_name(trainer.device),
         "ranks": trainer.ranks.size,
         "python": platform.python_version(),

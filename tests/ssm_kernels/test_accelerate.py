@@ -7,8 +7,10 @@ from torch import nn
 from ssm_kernels.accelerate import accelerate
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
+from ssm_ref.selective.causal_conv1d import causal_conv1d
 from ssm_ref.selective.mamba import MambaConfig, MambaLanguageModel
 from ssm_ref.selective.mamba2 import Mamba2Config, Mamba2LanguageModel
+from ssm_ref.selective.signed_scan import signed_selective_scan, signed_selective_scan_step
 from ssm_ref.vision.bidirectional_mamba import BidirectionalMamba, BidirectionalMambaConfig
 from ssm_ref.vision.ss2d import SS2D, SS2DConfig
 
@@ -96,6 +98,32 @@ def test_norms_of_any_model(affine: bool, device: torch.device) -> None:
     (fast,) = torch.autograd.grad(got.square().sum(), u)
     torch.testing.assert_close(got, want)
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
+
+
+def test_a_scan_of_another_kind_stays(device: torch.device) -> None:
+    ids = torch.tensor([[1, 2, 3, 4, 5]], device=device)
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        shell = LanguageModelConfig(vocab_size=11, d_model=4, n_layers=1)
+        signed = {"scan": signed_selective_scan, "scan_step": signed_selective_scan_step}
+        models.append(MambaLanguageModel(shell, MambaConfig(d_model=4, d_state=2), **signed))
+    plain, fast = (model.to(device) for model in models)
+    accelerate(fast, backend="triton")
+    mixer = fast.layers[0].branch
+    assert mixer.scan is signed_selective_scan
+    assert mixer.scan_step is signed_selective_scan_step
+    assert mixer.conv is not causal_conv1d
+    torch.testing.assert_close(fast(ids), plain(ids), rtol=1e-4, atol=1e-5)
+
+
+def test_a_second_call_changes_the_backend(device: torch.device) -> None:
+    model = accelerate(small(device), backend="triton")
+    block = model.layers[0].branch
+    swapped = ("scan", "scan_step", "conv", "conv_step")
+    assert {getattr(block, name).keywords["backend"] for name in swapped} == {"triton"}
+    accelerate(model, backend="reference")
+    assert {getattr(block, name).keywords["backend"] for name in swapped} == {"reference"}
 
 
 def test_bad_arguments() -> None:

@@ -61,6 +61,25 @@ def test_runs_every_variant_and_records_them(
     assert "<svg" in (tmp_path / "out" / "one" / "curve.svg").read_text()
 
 
+def test_the_record_names_a_commit_that_is_given(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(CONFIG)
+    record, given = tmp_path / "record.jsonl", "0123456789" * 4
+    options = ["--variant", "one", "--out", str(tmp_path / "out"), "--record", str(record)]
+    command = ["train", str(tmp_path / "run.toml"), *options]
+    assert main([*command, "--commit", given]) == 0
+    row = json.loads(record.read_text())
+    assert row["commit"] == given
+    assert row["command"].endswith("run.toml --variant one")
+
+
+def test_refuses_what_is_no_commit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.toml").write_text(CONFIG)
+    command = ["train", str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--commit", "main"]) == 2
+    assert "--commit must be 40 hexadecimal digits; got 'main'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
