@@ -11,7 +11,7 @@ from ssm_tools.concepts.papers import Paper, load_papers
 from ssm_tools.concepts.release import check_release
 from ssm_tools.concepts.report import TestReport, TieState, current_report, read_report
 from ssm_tools.concepts.sources import source_hash
-from ssm_tools.concepts.symbols import SymbolPlace, locate_symbol, public_symbols
+from ssm_tools.concepts.symbols import SymbolPlace, code_held, locate_symbol, public_symbols
 from ssm_tools.concepts.test_ids import locate_test
 from ssm_tools.concepts.verify import verify
 from ssm_tools.findings import Finding
@@ -43,6 +43,7 @@ __all__ = [
     "check_project",
     "check_release",
     "claims",
+    "code_held",
     "current_report",
     "equation_lines",
     "load_concepts",

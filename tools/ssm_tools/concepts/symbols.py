@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -75,15 +77,35 @@ def _place(root: Path, symbol: griffe.Object) -> SymbolPlace:
     return SymbolPlace(relative, line, symbol.endlineno or line)
 
 
+@contextmanager
+def code_held(root: Path) -> Iterator[None]:
+    """Look at the files of both packages once, not at each name: one build sees one state."""
+    root = root.resolve()
+    outermost = root not in _held
+    _held[root] = _tree(root)
+    try:
+        yield
+    finally:
+        if outermost:
+            del _held[root]
+
+
+_held: dict[Path, dict[str, griffe.Module]] = {}
+
+
 def _tree(root: Path) -> dict[str, griffe.Module]:
     root = root.resolve()
-    stamp = tuple(
-        (str(path), info.st_mtime_ns, info.st_size)
-        for folder in PACKAGES.values()
-        for path in sorted((root / folder).rglob("*.py"))
-        for info in [path.stat()]
+    if root in _held:
+        return _held[root]
+    stamp = (
+        (os.path.join(folder, name), info.st_mtime_ns, info.st_size)
+        for package in PACKAGES.values()
+        for folder, _, names in os.walk(root / package)
+        for name in names
+        if name.endswith(".py")
+        for info in [os.stat(os.path.join(folder, name))]
     )
-    return _load(root, stamp)
+    return _load(root, tuple(sorted(stamp)))
 
 
 @lru_cache(maxsize=4)

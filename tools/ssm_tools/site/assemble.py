@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from ssm_tools.concepts import code_held
 from ssm_tools.findings import Finding
 from ssm_tools.notes import Found
 from ssm_tools.site.api_pages import api_pages
@@ -32,24 +33,25 @@ class Assembly:
 def assemble(sources: Sources) -> Assembly:
     """Return the whole site in memory."""
     made = Assembly(sources)
-    writer = NotePages(sources)
-    for language in sources.languages:
-        pages = list(writer.pages(language))
-        graph = topic_graph(sources, language)
-        pages += list_pages(sources, language, graph)
-        page, files = graph_page(sources, language, graph)
-        pages.append(page)
-        pages += api_pages(sources, language)
-        made.files |= files
-        made.pages[language] = pages
-    _translate_generated(made)
-    made.files |= writer.files
-    made.files |= vault_files(sources)
-    made.files |= code_pages(sources)
-    for language, pages in made.pages.items():
-        made.files |= search_file(sources, language, pages)
-        made.files |= preview_file(sources, language, pages)
-        made.files |= machine_files(sources, language, pages)
+    with code_held(sources.config.root):
+        writer = NotePages(sources)
+        for language in sources.languages:
+            pages = list(writer.pages(language))
+            graph = topic_graph(sources, language)
+            pages += list_pages(sources, language, graph)
+            page, files = graph_page(sources, language, graph)
+            pages.append(page)
+            pages += api_pages(sources, language)
+            made.files |= files
+            made.pages[language] = pages
+        _translate_generated(made)
+        made.files |= writer.files
+        made.files |= vault_files(sources)
+        made.files |= code_pages(sources)
+        for language, pages in made.pages.items():
+            made.files |= search_file(sources, language, pages)
+            made.files |= preview_file(sources, language, pages)
+            made.files |= machine_files(sources, language, pages)
     made.findings = writer.findings
     return made
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ssm_tools.concepts import claims, current_report, load_concepts, load_papers, verify
+from ssm_tools.concepts import claims, code_held, current_report, load_concepts, load_papers, verify
 from ssm_tools.findings import Finding, Severity
 from ssm_tools.notes import backlinks, build_graph, check_vault, load_vault, resolve_all
 from ssm_tools.run import Fresh, NotRun, Snippet, Stale, declared
@@ -29,7 +29,8 @@ def read_sources(config: SiteConfig) -> tuple[Sources, list[Finding]]:
         return sources, _serious(findings)
     root = config.root
     concepts, problems = load_concepts(root)
-    findings += problems + verify(root, concepts, vault)
+    with code_held(root):
+        findings += problems + verify(root, concepts, vault)
     snippets = {snippet.id: snippet for snippet in declared(root, vault)}
     sources = replace(
         sources,
