@@ -1,8 +1,9 @@
 """Checks that need several ranks: run as a script, it forks them and prints what each check found.
 
-    python ranks_worker.py SIZE FOLDER
+    python ranks_worker.py SIZE FOLDER [BACKEND]
 
-Only the children compute: forking after torch has started threads would hang.
+Over gloo (the default) they compute on the CPU, over nccl each on a GPU of its own. Only the
+children compute: forking after torch has started threads, or a GPU, would hang.
 """
 
 import contextlib
@@ -69,6 +70,7 @@ steps = 6
 batch_size = 4
 log_every = 1
 validation_batches = 2
+precision = "float32"
 [data]
 name = "selective_copying"
 length = 14
@@ -227,7 +229,7 @@ def bytes_of_a_step(folder: Path) -> None:
     layers = sum(p.numel() for layer in shared.layers for p in layer.parameters())
     rest = sum(p.numel() for p in shared.parameters()) - layers
     assert all(p.shape[0] % size == 0 for p in shared.parameters())  # no padding
-    sharding.shard(shared, torch.device("cpu"))
+    sharding.shard(shared, torch.get_default_device())
     with Counted() as counted:
         shared(ids).logsumexp(dim=-1).sum().backward()
     # An all-gather hands over the whole, a reduce-scatter its part of it.
@@ -308,7 +310,7 @@ def stopping(folder: Path) -> None:
     assert found.step == trainer.step == 2
 
 
-CHECKS = (
+OF_TENSORS = (
     linear_recurrence,
     convolution,
     selective,
@@ -317,19 +319,21 @@ CHECKS = (
     traffic,
     short_parts,
     bytes_of_a_step,
-    training,
-    relay,
-    stopping,
 )
+OF_THE_COMMAND = (training, relay, stopping)  # which finds its device by itself
 
 
-def child(rank: int, size: int, folder: Path) -> None:
+def child(rank: int, size: int, folder: Path, backend: str) -> None:
     """Run the checks of one rank and write what failed."""
     torch.set_num_threads(1)
+    device = torch.device("cpu") if backend == "gloo" else torch.device("cuda", rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=size)
+    dist.init_process_group(backend, init_method=store, rank=rank, world_size=size)
     found: dict[str, str] = {}
-    for check in CHECKS:
+    for check in OF_TENSORS + OF_THE_COMMAND:
+        torch.set_default_device(device if check in OF_TENSORS else "cpu")
         torch.manual_seed(0)
         try:
             check(folder)
@@ -340,10 +344,10 @@ def child(rank: int, size: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    size, folder = int(sys.argv[1]), Path(sys.argv[2])
+    size, folder, backend = int(sys.argv[1]), Path(sys.argv[2]), (*sys.argv[3:], "gloo")[0]
     (folder / "run.toml").write_text(CONFIG)
     context = multiprocessing.get_context("fork")
-    children = [context.Process(target=child, args=(r, size, folder)) for r in range(size)]
+    children = [context.Process(target=child, args=(r, size, folder, backend)) for r in range(size)]
     for process in children:
         process.start()
     for process in children:

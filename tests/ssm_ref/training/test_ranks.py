@@ -34,12 +34,15 @@ CHECKS = (
 LAYOUTS = ("rows", "time", "grid", "sharded", "sharded_time", "sharded_grid")
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[("gloo", 2), ("gloo", 4), ("nccl", 2)], ids=str)
 def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which two or four ranks over gloo left what they found."""
-    folder = tmp_path_factory.mktemp(f"ranks{request.param}")
+    """The folder in which ranks on CPUs, or on GPUs where there are two, left what they found."""
+    backend, size = request.param
+    if backend == "nccl" and torch.cuda.device_count() < size:
+        pytest.skip(f"NCCL wants {size} GPUs")
+    folder = tmp_path_factory.mktemp(f"{backend}{size}")
     script = Path(__file__).with_name("ranks_worker.py")
-    command = [sys.executable, str(script), str(request.param), str(folder)]
+    command = [sys.executable, str(script), str(size), str(folder), backend]
     subprocess.run(command, check=True, timeout=240)
     return folder
 
