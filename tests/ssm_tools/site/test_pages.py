@@ -130,6 +130,7 @@ def test_quotes_show_no_marks(text: str, shown: str) -> None:
         (("Albert Gu", "Tri Dao"), "Gu & Dao, 2024"),
         (("Bo Peng", "Eric Alcaide", "Quentin Anthony"), "Peng et al., 2024"),
         (("Qi Lv", "et al."), "Lv et al., 2024"),
+        (("Johannes von Oswald", "Soham De"), "von Oswald & De, 2024"),
         (("Kimi Team",), "Kimi Team, 2024"),
         (("IBM Research", "Princeton University", "et al."), "IBM Research et al., 2024"),
         (("Allen Institute for AI",), "Allen Institute for AI, 2024"),

@@ -16,6 +16,7 @@ from ssm_tools.site.urls import relative, with_fragment
 _ALONE = re.compile(r"[\s>]*(?:(?:[-*+]|\d+[.)])\s+(?:\[.\]\s+)?)*")  # no heading, no table
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".avif")
 BODIES = frozenset({"AI", "Research", "Team", "University"})  # last words of no person's name
+PARTICLES = frozenset({"de", "van", "von"})  # first words of a family name
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +186,16 @@ class LinkWriter:
 
 def short_reference(authors: tuple[str, ...], year: int, language: str) -> str:
     """Return the authors' family names and the year: `Gu & Dao, 2023`, `Kimi Team, 2025`."""
-    words = [author.split() for author in authors]
-    names = [" ".join(parts) if parts[-1] in BODIES else parts[-1] for parts in words]
+    names = [_family(author.split()) for author in authors]
     if len(names) > 2 or "et al." in authors:
         return f"{names[0]} {'и др.' if language == 'ru' else 'et al.'}, {year}"
     return f"{(' и ' if language == 'ru' else ' & ').join(names)}, {year}" if names else str(year)
+
+
+def _family(name: list[str]) -> str:
+    if name[-1] in BODIES:
+        return " ".join(name)
+    return " ".join(name[-2:] if len(name) > 1 and name[-2] in PARTICLES else name[-1:])
 
 
 def claim_state(state: str, language: str) -> str:
