@@ -41,10 +41,15 @@ LATE = 1  # why a run ends: its time is over; other reasons are the numbers of S
 
 
 def start_ranks() -> Ranks:
-    """This process among those of `torchrun`, its group started; alone without it."""
+    """This process among those of `torchrun`, its GPU chosen and its group started; alone without.
+
+    NCCL is used where there are GPUs, gloo elsewhere.
+    """
     if "RANK" not in os.environ:
         return Ranks(0, 1)
     if not dist.is_initialized():
+        if torch.cuda.is_available():  # before anything is sent: NCCL asks which GPU is this rank's
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     return Ranks.of_world()
 
@@ -67,7 +72,7 @@ class Trainer:
     def __init__(self, cfg: RunConfig, folder: Path, ranks: Ranks, how: Execution = ALONE) -> None:
         self.cfg, self.folder, self.ranks, self.how = cfg, folder, ranks, how
         torch.manual_seed(cfg.settings.seed)
-        self.device = torch.device(_device(cfg, ranks))
+        self.device = torch.device(_device(cfg))
         self._check_execution()
         self.source = cfg.open_data()
         self.changed = [(table, cfg.open_data(**table)) for table in cfg.evaluate]
@@ -232,6 +237,12 @@ class Trainer:
             raise ValueError(f"a captured step takes one CUDA device; got {self.device} × {size}")
         if how.sharded and not dist.is_initialized():
             raise ValueError("sharded parameters want the ranks of torchrun; got one process")
+        talk = dist.get_backend() if dist.is_initialized() else "gloo"
+        if size > 1 and self.device.type == "cpu" and talk == "nccl":
+            raise ValueError(
+                f"{self.cfg.where('device')} = 'cpu': ranks talk over NCCL where there are GPUs; "
+                "hide them with CUDA_VISIBLE_DEVICES= to train on CPUs"
+            )
 
     def _check_parts(self) -> None:
         """Raise `ValueError` for a batch that the ranks cannot share evenly."""
@@ -286,13 +297,12 @@ class Trainer:
         return nullcontext()
 
 
-def _device(cfg: RunConfig, ranks: Ranks) -> str:
+def _device(cfg: RunConfig) -> str:
     wanted = cfg.settings.device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"{cfg.where('device')} = 'cuda': PyTorch sees no GPU here")
     if wanted == "cpu" or not torch.cuda.is_available():
         return "cpu"
-    torch.cuda.set_device(ranks.rank % torch.cuda.device_count())
     return f"cuda:{torch.cuda.current_device()}"
 
 
