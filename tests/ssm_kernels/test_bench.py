@@ -204,6 +204,50 @@ def test_models_are_trained_prefilled_and_decoded(generation: int) -> None:
     }  # fmt: skip
 
 
+def test_rows_of_models_name_what_fails_and_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    shell = LanguageModelConfig(vocab_size=50, d_model=16, n_layers=1)
+
+    def broken() -> models.Subject:
+        raise ImportError("no such model")
+
+    made = {
+        (1, "broken"): broken,
+        (1, OURS): lambda: models.ours(MambaLanguageModel(shell, MambaConfig(d_model=16))),
+    }
+    options = {"made": made, "shape": (2, 5), "vocabulary": 50, "device": "cpu", "clock": clock}
+    rows = list(models.model_rows(PLACE, lambda: 1.0, **options))  # type: ignore[arg-type]
+    assert [(row.impl, row.pass_) for row in rows] == [
+        (OURS, "fwd_bwd"), (OURS, "prefill"), *[(OURS, "decode")] * len(models.DECODED),
+    ]  # fmt: skip
+    assert rows[0].shape == {"mamba": 1, "b": 2, "l": 5}
+    assert "mamba 1 broken: ImportError('no such model')" in capsys.readouterr().err
+    assert not list(models.model_rows(PLACE, lambda: 0.0, **options))  # type: ignore[arg-type]
+
+
+def test_compiling_ahead_runs_every_job_and_stops_what_is_late(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = subprocess.Popen
+    codes = {
+        "quick": "pass",
+        "broken": "raise SystemExit(1)",
+        "late": "import time; time.sleep(60)",
+    }
+
+    def fake(command: list[str]) -> subprocess.Popen[bytes]:
+        return start([sys.executable, "-c", codes[command[3]]])
+
+    wanted = [(name, OURS, "headline", 0, 1) for name in (*codes, "waiting")]
+    monkeypatch.setattr(ready.subprocess, "Popen", fake)
+    monkeypatch.setattr(ready, "jobs", lambda ops, cores: list(wanted))
+    monkeypatch.setattr(ready.os, "cpu_count", lambda: 4)
+    ready.compile_ahead([], end=time.perf_counter() + 4, spare=3)
+    said = [line.partition(", ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert [line.split()[:2] for line in said] == [
+        ["compiled:", "quick"], ["failed:", "broken"], ["stopped:", "late"], ["not", "begun:"],
+    ]  # fmt: skip
+
+
 def test_first_calls_cover_the_passes_of_each_operator() -> None:
     assert set(cold.OPS) == set(cases.HEADLINE)
     assert [row.shape["b"] for row in map(row_of, cold.OPS)] == [1] * len(cold.OPS)
@@ -268,6 +312,10 @@ def test_candidates_are_shared_out_among_the_compiling_processes(
         Autotuner.run(Tuned(), 1, warmup=False)  # type: ignore[arg-type]
     assert compiled == [(0, True), (2, True), (4, True), (1, True), (3, True)]
     assert {job[0] for job in ready.jobs(["ssd", "selective_scan"], 4)} == {"ssd", "selective_scan"}
+    everything = ready.jobs(bench.OPS, 16)
+    assert {job[0] for job in everything} == {*bench.OPS} - {"attention"}
+    assert len(set(everything)) == len(everything)
+    assert set(layers.TRITON) <= set(layers.kinds(128))
 
 
 def test_hash_of_an_operator_reads_its_sources(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from ssm_kernels.bench import cold
-from ssm_kernels.bench.cases import HEADLINE, LENGTHS, Make
+from ssm_kernels.bench.cases import COMPILED, HEADLINE, LENGTHS, Make
 from ssm_kernels.bench.layers import layer_rows
 from ssm_kernels.bench.measure import measure, timed
 from ssm_kernels.bench.models import model_rows
@@ -33,7 +33,6 @@ WHOLE: dict[str, Callable[[dict[str, Any], Callable[[], float]], Iterator[Row]]]
     "layer": layer_rows,
 }
 OPS = list(dict.fromkeys([*HEADLINE, *LENGTHS, *WHOLE]))
-COMPILED = "torch.compile"
 SKIPPABLE = ("cold", "lengths", "compiled")
 
 
@@ -46,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     ops = args.op or OPS
     first_calls = [] if "cold" in args.skip else [op for op in cold.OPS if op in ops]
-    found = get_ready(ops, first_calls, start + min(600.0, 0.55 * args.budget))
+    found = get_ready(ops, first_calls, start + min(600.0, 0.4 * args.budget))
     tune_quickly()
     place = provenance(args.commit, " ".join(sys.argv[1:] if argv is None else argv))
     print(f"ready after {time.perf_counter() - start:.0f} s: {place}", flush=True)
@@ -104,13 +103,18 @@ def stages(
     def is_timed(op: str, impl: str) -> bool:
         return impl != COMPILED and not is_slow(op, impl)
 
+    def share(part: float) -> Callable[[], float]:
+        """What is left of this part of the time that is left now."""
+        rest = (1 - part) * left()
+        return lambda: left() - rest
+
     lengths = {} if "lengths" in skip else LENGTHS
     yield from timed_cases(HEADLINE, ops, place, left, lambda _, impl: impl != COMPILED)
-    yield from timed_cases(lengths, ops, place, left, is_timed)
+    yield from timed_cases(lengths, ops, place, share(0.4), is_timed)
     for op, rows in WHOLE.items():
         if op in ops:
-            yield from rows(place, left)
-    yield from timed_cases(lengths, ops, place, left, is_slow)
+            yield from rows(place, share(0.5))
+    yield from timed_cases(lengths, ops, place, share(0.5), is_slow)
     if "compiled" not in skip:
         yield from timed_cases(HEADLINE, ops, place, left, lambda _, impl: impl == COMPILED)
 

@@ -25,6 +25,7 @@ from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.selective.ssd import ssd_chunked
 
 HALF = torch.bfloat16
+COMPILED = "torch.compile"
 Make = Callable[[], Case]
 
 
@@ -229,7 +230,7 @@ def compiled(
     def made() -> Callable[..., Tensor]:
         return torch.compile(definition)
 
-    return {"torch.compile": Impl(operands=operands, call=lambda **t: made()(**t))}
+    return {COMPILED: Impl(operands=operands, call=lambda **t: made()(**t))}
 
 
 TOKENS = 32_768

@@ -32,6 +32,7 @@ from ssm_ref.structured.s4d import S4D, S4DConfig
 WIDTH, HEAD = 2048, 128
 LENGTHS = (512, 2048, 8192, 32_768, 131_072)
 NAIVE_LIMIT = 8192  # where the scores of one layer are 2 GiB, and softmax makes as much again
+TRITON = ("Mamba", "Mamba-2", "RWKV-7, fla-core")  # kinds that are compiled
 SLOW = 500.0  # ms: the next length of a layer that took longer is left out
 Call = Callable[[], Any]
 

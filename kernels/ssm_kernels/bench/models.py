@@ -193,38 +193,43 @@ def passes(
             yield "decode_graph", {"b": rows}, partial(decoding, subject, one, graph=True)
 
 
-def model_rows(place: Mapping[str, Any], left: Callable[[], float]) -> Iterator[Row]:
+def model_rows(
+    place: Mapping[str, Any],
+    left: Callable[[], float],
+    *,
+    made: Mapping[tuple[int, str], Callable[[], Subject]] | None = None,
+    shape: tuple[int, int] = (BATCH, LENGTH),
+    vocabulary: int = VOCABULARY,
+    device: str = "cuda",
+    clock: Callable[[Call], tuple[float, float, float]] = paced,
+) -> Iterator[Row]:
     """One row a model and pass, in bfloat16, while time is left; failures are named on stderr."""
-    ids = torch.randint(50_000, (BATCH, LENGTH), device="cuda")
-    for (generation, impl), make in makers().items():
+    ids = torch.randint(vocabulary, shape, device=device)
+    for (generation, impl), make in (makers() if made is None else made).items():
         if left() <= 0:
             return
-        subject = _made(generation, impl, make)
-        for name, shape, prepare in passes(subject, ids) if subject else ():
+        try:
+            subject = make()
+            subject.model.to(device, torch.bfloat16)
+        except FAILURES as failure:
+            print(f"mamba {generation} {impl}: {failure!r:.300}", file=sys.stderr)
+            continue
+        for name, sizes, prepare in passes(subject, ids):
             if left() <= 0:
                 return
             try:
                 run = prepare()
                 peak = peak_of(run)
-                ms, low, high = paced(run)
+                ms, low, high = clock(run)
             except FAILURES as failure:
                 print(f"mamba {generation} {impl} {name}: {failure!r:.300}", file=sys.stderr)
                 continue
             yield Row(
-                op="language_model", impl=impl, pass_=name, shape={"mamba": generation, **shape},
+                op="language_model", impl=impl, pass_=name, shape={"mamba": generation, **sizes},
                 dtype="bfloat16", ms=round(ms, 4), ms_low=round(low, 4), ms_high=round(high, 4),
                 bytes_moved=0, flops=0, floor_ms=0.0, peak_mib=round(peak, 1), error=None,
                 source_hash=operators_hash(Path(__file__).parents[1]), **place,
             )  # fmt: skip
-        del subject
-        torch.cuda.empty_cache()
-
-
-def _made(generation: int, impl: str, make: Callable[[], Subject]) -> Subject | None:
-    try:
-        subject = make()
-        subject.model.to("cuda", torch.bfloat16)
-    except FAILURES as failure:
-        print(f"mamba {generation} {impl}: {failure!r:.300}", file=sys.stderr)
-        return None
-    return subject
+        del subject, prepare
+        if device == "cuda":
+            torch.cuda.empty_cache()
