@@ -14,6 +14,7 @@ from ssm_kernels.causal_conv1d.kernel import (
     sum_parts_kernel,
 )
 from ssm_kernels.causal_conv1d.wide_kernel import wide_conv1d_bwd_kernel, wide_conv1d_kernel
+from ssm_kernels.launcher import kept
 from ssm_kernels.operator import operator
 from ssm_kernels.tiling import ceil_div, power_of_2
 from ssm_ref.packing import sequence_bounds
@@ -24,6 +25,11 @@ BLOCK_T_FWD, BLOCK_T_BWD = 16, 64
 LANE_FWD, LANE_BWD = 4, 2
 WIDE_TILE = {"BLOCK_T": 32, "BLOCK_D": 64}
 SUM_TILE = {"BLOCK_R": 64, "BLOCK_D": 128}
+
+launch_forward, launch_backward = kept(causal_conv1d_fwd_kernel), kept(causal_conv1d_bwd_kernel)
+launch_sum, launch_state = kept(sum_parts_kernel), kept(state_grad_kernel)
+launch_step = kept(causal_conv1d_step_kernel)
+launch_wide, launch_wide_backward = kept(wide_conv1d_kernel), kept(wide_conv1d_bwd_kernel)
 
 
 @operator("causal_conv1d")
@@ -56,13 +62,13 @@ def conv(
         block_d, warps = _channels(d, LANE_FWD)
         block_t = _tokens(length, BLOCK_T_FWD)
         programs = ceil_div(d, block_d) * ceil_div(length, block_t) * b
-        causal_conv1d_fwd_kernel[(programs,)](
+        launch_forward[(programs,)](
             x, weight, _row(bias), init, place, sequence, y, last, x.stride(0), length,
             STRIDE_T=x.stride(1), D=d, **flags,
             LAST=writes_last, BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
         )  # fmt: skip
     elif y.numel():
-        wide_conv1d_kernel[_wide_grid(x)](
+        launch_wide[_wide_grid(x)](
             x, weight, _row(bias), init, place, sequence, x, y, *sizes, **flags,
             BACKWARD=False, **WIDE_TILE,
         )  # fmt: skip
@@ -108,7 +114,7 @@ def conv_backward(
         block_t = _tokens(length, BLOCK_T_BWD)
         blocks = ceil_div(length, block_t)
         part = torch.empty(b * blocks, k + 1, d, device=x.device)
-        causal_conv1d_bwd_kernel[(ceil_div(d, block_d) * blocks * b,)](
+        launch_backward[(ceil_div(d, block_d) * blocks * b,)](
             x, weight, _row(bias), init, place, sequence, dy, dx, part, x.stride(0), length,
             STRIDE_T=x.stride(1), D=d, **flags,
             BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
@@ -117,14 +123,14 @@ def conv_backward(
         part, dx = _wide_backward(dy, x, weight, _row(bias), init, place, sequence, flags)
     dw = torch.empty(d, k, dtype=weight.dtype, device=x.device)
     db = x.new_empty(0) if bias is None else torch.empty(d, dtype=bias.dtype, device=x.device)
-    sum_parts_kernel[(ceil_div(d, SUM_TILE["BLOCK_D"]), k + (bias is not None))](
+    launch_sum[(ceil_div(d, SUM_TILE["BLOCK_D"]), k + (bias is not None))](
         part, dw, db, part.shape[0], d, K=k, **SUM_TILE
     )
     dinit = x.new_empty(0) if initial_state is None else torch.zeros_like(initial_state)
     if init is not None and init.numel():
         block_d, warps = _channels(d, LANE_FWD)
         state_flags = {key: flags[key] for key in ("K", "SILU", "HAS_BIAS", "PACKED")}
-        state_grad_kernel[(ceil_div(d, block_d) * init.shape[0],)](
+        launch_state[(ceil_div(d, block_d) * init.shape[0],)](
             x, weight, _row(bias), init, cu_seqlens, dy, dinit, *sizes, **state_flags,
             BLOCK_D=block_d, num_warps=warps,
         )  # fmt: skip
@@ -183,7 +189,7 @@ def conv_step(
     y, last = torch.empty(b, d, dtype=x.dtype, device=x.device), torch.empty_like(state)
     if b:
         block_d = min(256, power_of_2(d))
-        causal_conv1d_step_kernel[(ceil_div(d, block_d) * b,)](
+        launch_step[(ceil_div(d, block_d) * b,)](
             x, state, weight, _row(bias), y, last, x.stride(0), d,
             K=k, SILU=silu, HAS_BIAS=bias is not None, BLOCK_D=block_d, num_warps=2,
         )  # fmt: skip
@@ -211,13 +217,13 @@ def _wide_backward(
     (b, length, d), k = x.shape, weight.shape[1]
     sizes = (x.stride(0), x.stride(1), length, d)
     g = torch.empty(b, length, d, device=x.device)
-    wide_conv1d_kernel[_wide_grid(x)](
+    launch_wide[_wide_grid(x)](
         x, weight, bias, init, place, sequence, dy, g, *sizes, **flags, BACKWARD=True, **WIDE_TILE
     )
     dx = torch.empty(b, length, d, dtype=x.dtype, device=x.device)
     blocks = ceil_div(length, WIDE_TILE["BLOCK_T"])
     part = torch.empty(b * blocks, k + 1, d, device=x.device)
-    wide_conv1d_bwd_kernel[_wide_grid(x)](
+    launch_wide_backward[_wide_grid(x)](
         x, weight, init, place, sequence, g, dx, part, *sizes,
         K=k, HAS_INIT=flags["HAS_INIT"], PACKED=flags["PACKED"], **WIDE_TILE,
     )  # fmt: skip

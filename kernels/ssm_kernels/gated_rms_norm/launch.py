@@ -10,12 +10,15 @@ from ssm_kernels.gated_rms_norm.kernel import (
     gated_rms_norm_bwd_kernel,
     gated_rms_norm_fwd_kernel,
 )
+from ssm_kernels.launcher import kept
 from ssm_kernels.operator import operator
 from ssm_kernels.tiling import power_of_2
 
 # Programs that share the rows in backward: H100 with 132 multiprocessors, November 2026.
 PROGRAMS_BWD = 264
 MAX_WIDTH = 65536
+
+launch_forward, launch_backward = kept(gated_rms_norm_fwd_kernel), kept(gated_rms_norm_bwd_kernel)
 
 
 @operator("gated_rms_norm")
@@ -30,7 +33,7 @@ def norm(
     rstd = torch.empty(rows, groups, device=x.device)
     if rows:
         blocks, warps = _blocks(d // groups, norm_before_gate)
-        gated_rms_norm_fwd_kernel[(rows, groups)](
+        launch_forward[(rows, groups)](
             rows_x, weight.contiguous(), rows_z, y, rstd, rows_x.stride(0),
             0 if rows_z is None else rows_z.stride(0), eps,
             D=d, WIDTH=d // groups, HAS_Z=z is not None, NORM_FIRST=norm_before_gate,
@@ -66,7 +69,7 @@ def norm_backward(
     programs = min(rows, PROGRAMS_BWD)
     part = torch.empty(programs, d, device=x.device)
     blocks, warps = _blocks(d // groups, norm_before_gate)
-    gated_rms_norm_bwd_kernel[(programs, groups)](
+    launch_backward[(programs, groups)](
         rows_x, weight.contiguous(), rows_z, dy.contiguous(), rstd, dx, dz, part,
         rows_x.stride(0), 0 if rows_z is None else rows_z.stride(0), rows,
         D=d, WIDTH=d // groups, HAS_Z=z is not None, NORM_FIRST=norm_before_gate,

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ssm_kernels.backend import check_device, uses_triton
+from ssm_kernels.launcher import kept
 from ssm_kernels.operator import operator
 from ssm_kernels.state_update.kernel import state_update_kernel
 from ssm_kernels.tiling import ceil_div, power_of_2
@@ -22,6 +23,8 @@ from ssm_ref.selective.ssd import ssd_step
 # State values and warps of one program while there are few, and once there are ten such programs
 # a multiprocessor: H200, November 2026.
 FEW, MANY, MANY_PROGRAMS = (512, 1), (2048, 8), 1320
+
+launch = kept(state_update_kernel)
 
 
 def state_update(
@@ -186,7 +189,7 @@ def _launch(
     rows = [_row(t) for t in (x, dt, B, C)]
     gate = None if z is None else _row(z)
     strides = [t.stride(0) for t in rows]
-    state_update_kernel[(heads * ceil_div(p, block_p) * x.shape[0],)](
+    launch[(heads * ceil_div(p, block_p) * x.shape[0],)](
         state, after, rows[0], rows[1], A.contiguous(), rows[2], rows[3],
         None if D is None else D.contiguous(), gate,
         None if dt_bias is None else dt_bias.contiguous(), state_indices, y,
