@@ -22,7 +22,8 @@ for ax, poles in zip(axes, ((0.9, -0.5), (0.9, 0.8)), strict=True):
     x = u / u.norm(dim=1, keepdim=True) @ powers  # 150 inputs of energy 1
     ax.scatter(*x.T, s=4)
     ax.plot(*ellipse)
-    ax.set(title=f"eigenvalues {poles[0]} and {poles[1]}", xlabel="x₁", ylabel="x₂")
+    title = f"eigenvalues {poles[0]} and {poles[1]}".replace("-", "−")
+    ax.set(title=title, xlabel="x₁", ylabel="x₂")
     print(f"{poles}: the ellipse is {torch.linalg.cond(W) ** 0.5:.1f} times as long as wide")
 
 # %% check

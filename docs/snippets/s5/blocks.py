@@ -11,7 +11,7 @@ fig, ax = plt.subplots(figsize=(6.5, 3))
 for blocks in (1, 4, 16):
     eigenvalues, _, _ = initial_state_space(S5Config(d_model=1, d_state=64, blocks=blocks))
     values, counts = eigenvalues.imag.round(decimals=6).unique(return_counts=True)
-    ax.semilogx(values, counts, "o", label=f"{blocks} blocks: up to frequency {values.max():.0f}")
+    ax.semilogx(values, counts, "o", label=f"blocks: {blocks}, frequencies to {values.max():.0f}")
 ax.set(xlabel="frequency Im Λ", ylabel="states at it", title="32 stored states at the start")
 ax.legend()
 fig.tight_layout()

@@ -20,7 +20,7 @@ formula = [2 * c * (n + p) + 4 * n * p for c in chunks]
 
 fig, ax = plt.subplots(figsize=(6.5, 3))
 ax.loglog(chunks, counted, "o", label="counted by PyTorch")
-ax.loglog(chunks, formula, label="2c(n + p) + 4np")
+ax.loglog(chunks, formula, label="$2c(n + p) + 4np$")
 ax.axhline(4 * n * p, linestyle=":", color="gray")
 ax.set(xlabel="chunk c", ylabel="operations a token and head", title="The price of a chunk")
 ax.legend()

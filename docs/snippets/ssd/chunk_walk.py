@@ -14,7 +14,7 @@ fig, ax = plt.subplots(figsize=(3.6, 3.4))
 for cells, colours in ((own, "Blues"), (~own, "Oranges")):
     shown = torch.where(cells & (L > 0), 0.15 + 0.85 * L, torch.nan)
     ax.imshow(shown, cmap=colours, vmin=0, vmax=1.3)
-ax.set(xlabel="written by", ylabel="read by", title="own cells, and those brought by a state")
+ax.set(xlabel="written by", ylabel="read by", title="own cells; the rest by state")
 fig.tight_layout()
 
 x, B = (0.7 * t).cos()[None, :, None, None], torch.stack([t.cos(), t.sin()], -1)[None, :, None]

@@ -33,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run; return 0 when every snippet has a result, 1 when some failed, 2 for misuse."""
     from ssm_tools.run import (
+        LabelsError,
         NoSuchSnippetError,
         Settings,
         run_snippets,
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(cache=not args.no_cache, jobs=args.jobs, device=args.device)
     try:
         outcomes = run_snippets(root, args.names, settings, _report)
-    except NoSuchSnippetError as error:
+    except (NoSuchSnippetError, LabelsError) as error:
         print(f"ssm-notes run: {error}", file=sys.stderr)
         return 2
     failures = [outcome for outcome in outcomes if outcome.findings]

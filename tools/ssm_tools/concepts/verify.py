@@ -17,7 +17,7 @@ from ssm_tools.concepts.symbols import locate_symbol
 from ssm_tools.concepts.test_ids import locate_test
 from ssm_tools.findings import Finding, Severity
 from ssm_tools.notes import Vault
-from ssm_tools.run import declared
+from ssm_tools.run import declared, load_labels
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ def verify(
         papers = frozenset(load_papers(root))
     except ValueError as error:
         findings.append(Finding("docs/papers.yml", 1, 1, "C014", str(error)))
+    try:
+        load_labels(root)
+    except ValueError as error:
+        findings.append(Finding("docs/labels.yml", 1, 1, "S021", str(error)))
     snippets = frozenset(snippet.id for snippet in declared(root, vault))
     known = Known(root, concepts, snippets, papers, current_report(root))
     checks: tuple[Check, ...] = (_symbols, _tests, _snippets, _notes, _papers, _measured, _requires)

@@ -16,6 +16,7 @@ from ssm_tools.run.executor import (
     select,
     update_expectations,
 )
+from ssm_tools.run.labels import LabelsError, load_labels
 from ssm_tools.run.recorded import check_recorded
 from ssm_tools.run.results import Output, Recorded, Result
 from ssm_tools.run.snippets import Cell, Options, Snippet, parse_options
@@ -33,6 +34,7 @@ def lookup(root: Path, snippet: Snippet) -> Fresh | Stale | NotRun:
 __all__ = [
     "Cell",
     "Fresh",
+    "LabelsError",
     "NoSuchSnippetError",
     "NotRun",
     "Options",
@@ -46,6 +48,7 @@ __all__ = [
     "Store",
     "check_recorded",
     "declared",
+    "load_labels",
     "lookup",
     "parse_options",
     "run_snippets",

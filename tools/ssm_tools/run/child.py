@@ -18,6 +18,7 @@ from typing import Any
 from ssm_tools.run import display, landlock, sandbox, style
 from ssm_tools.run.ending import check_end, fail_by, last_lines
 from ssm_tools.run.environment import SEED
+from ssm_tools.run.labels import Labels
 from ssm_tools.run.session import Caught, Session
 
 FILE_LIMIT = 32 * sandbox.MIB
@@ -144,9 +145,14 @@ def _run_cell(session: Session, cell: dict[str, Any], module: types.ModuleType) 
             return
     for line, figure in session.figures.values():
         session.at(line)
-        session.show(display.figure(figure))
+        session.show(display.figure(figure, _labels(session)))
     session.figures.clear()
     display.close_figures()
+
+
+def _labels(session: Session) -> Labels:
+    found = session.job["labels"]
+    return Labels(frozenset(found["names"]), found["entries"])
 
 
 def _after_statement(session: Session, value: object) -> None:
@@ -156,7 +162,7 @@ def _after_statement(session: Session, value: object) -> None:
         session.figures.setdefault(id(figure), (session.line, figure))
     if value is not None and not _belongs_to_figure(value):
         session.figures.pop(id(value), None)
-        output = display.display(value)
+        output = display.display(value, _labels(session))
         session.show(output)
         if output["kind"] == "repr" and display.ADDRESS.search(output["data"]):
             session.fail("S013", "the value shows a memory address, another in every run")

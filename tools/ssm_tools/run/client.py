@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from ssm_tools.run.environment import server_variables
+from ssm_tools.run.labels import Labels, load_labels
 from ssm_tools.run.snippets import Snippet
 
 Reply = dict[str, Any]
@@ -28,6 +29,7 @@ class Client:
         self._process: subprocess.Popen[str] | None = None
         self._work: tempfile.TemporaryDirectory[str] | None = None
         self._count = 0
+        self._labels = Labels()
 
     def __enter__(self) -> Client:
         return self
@@ -54,6 +56,7 @@ class Client:
     def run(self, snippets: Iterable[Snippet]) -> Iterator[tuple[Snippet, Reply]]:
         """Run snippets and yield each with its reply as it ends, in no fixed order."""
         waiting = {str(number): snippet for number, snippet in enumerate(snippets)}
+        self._labels = load_labels(self.root)
         while waiting:
             answered = False
             for number, reply in self._replies(waiting):
@@ -126,5 +129,6 @@ class Client:
             "directory": str(directory),
             "options": asdict(snippet.options) | {"device": self.device},
             "cells": [asdict(cell) for cell in snippet.cells],
+            "labels": {"names": sorted(self._labels.names), "entries": self._labels.entries},
         }
         return json.dumps(job) + "\n"

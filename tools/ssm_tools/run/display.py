@@ -7,22 +7,24 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from ssm_tools.run import style
+from ssm_tools.run.labels import Labels, has_letters
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
 
 
-def display(value: object) -> dict[str, Any]:
-    """Return the fields `kind`, `data`, `data_dark` and `name` of the output for a value."""
+def display(value: object, labels: Labels) -> dict[str, Any]:
+    """Return the fields of the output for a value; figures say their `labels` in each language."""
     if (rows := _rows(value)) is not None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
         cells = [[_cell(row.get(column, "")) for column in columns] for row in rows]
         data = json.dumps({"columns": columns, "rows": cells}, ensure_ascii=False)
         return {"kind": "table", "data": data, "name": f"{len(cells)} × {len(columns)}"}
     if _is_figure(value):
-        return figure(value)
+        return figure(value, labels)
     if markup := _markup(value, "_repr_html_"):
         return {"kind": "html", "data": markup, "name": type(value).__name__}
     if markup := _markup(value, "_repr_svg_"):
@@ -30,10 +32,30 @@ def display(value: object) -> dict[str, Any]:
     return {"kind": "repr", "data": repr(value), "name": describe(value)}
 
 
-def figure(value: Any) -> dict[str, Any]:
-    """Return the output for a matplotlib figure, in both colour schemes."""
-    light, dark, name = style.draw(value)
-    return {"kind": "svg", "data": light, "data_dark": dark, "name": name}
+def figure(value: Any, labels: Labels) -> dict[str, Any]:
+    """Return the output for a matplotlib figure, in both colour schemes and in all languages."""
+    said: dict[str, dict[str, str]] = {}  # label → language → what it says there
+
+    def listen(label: str) -> str:
+        if label not in said and has_letters(label):
+            said[label] = labels.said(label)
+        return label
+
+    with style.saying(listen):
+        light, dark, name = style.draw(value)
+        cut = style.cut(value)
+    translated = {}
+    for language in labels.entries:
+        with style.saying(partial(_in_language, language=language, labels=labels)):
+            drawn = zip(("data", "data_dark", "name"), style.draw(value), strict=True)
+            translated[language] = dict(drawn)
+            cut = cut or style.cut(value)
+    output = {"kind": "svg", "data": light, "data_dark": dark, "name": name}
+    return output | {"labels": said, "translated": translated, "cut": cut}
+
+
+def _in_language(label: str, language: str, labels: Labels) -> str:
+    return labels.said(label)[language] or label
 
 
 def open_figures() -> list[Any]:

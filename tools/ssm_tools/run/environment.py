@@ -19,6 +19,7 @@ CHILD_SOURCES = (
     "ending.py",
     "environment.py",
     "fresh_import.py",
+    "labels.py",
     "landlock.py",
     "sandbox.py",
     "server.py",

@@ -12,6 +12,7 @@ from ssm_tools.run.client import Client, Reply
 from ssm_tools.run.declared import declared, declared_for_gpu
 from ssm_tools.run.environment import environment_key
 from ssm_tools.run.expected import Expectation, expectations, rewrite
+from ssm_tools.run.labels import FILE
 from ssm_tools.run.results import Output, Result
 from ssm_tools.run.snippets import Snippet
 from ssm_tools.run.store import Fresh, Store
@@ -166,6 +167,14 @@ def judge(root: Path, snippet: Snippet, reply: Reply, store: Store) -> Outcome:
         ),
         environment=environment_key(),
     )
+    for output in result.outputs:
+        for label, said in output.labels.items():
+            if missing := [language for language, there in said.items() if not there]:
+                message = f"{FILE.as_posix()} does not say {label!r} in {', '.join(missing)}"
+                return failed(root, snippet, "S020", message, output.line)
+        if output.cut:
+            message = f"there is no room in the figure for {output.cut!r}"
+            return failed(root, snippet, "S022", message, output.line)
     return Outcome(snippet, result)
 
 

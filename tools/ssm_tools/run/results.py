@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, cast
 
 Kind = Literal["text", "table", "html", "svg", "repr", "error"]
@@ -17,6 +17,9 @@ class Output:
     `table` a JSON object `{"columns": [...], "rows": [[...]]}`. `data_dark` is the same figure for
     a dark page. `name` is a short description: the alternative text of a figure, the type, shape
     and dtype of a value, `stderr` for what went to the error stream, the warning's category.
+    `translated` has, for each language that says it in other words, the `data`, `data_dark` and
+    `name` of a figure there, drawn with what its `labels` say in each language; `cut` is the first
+    title or label that found no room.
     `cell` counts the snippet's cells from 0; `line` is the line of the statement that made it.
     """
 
@@ -26,6 +29,16 @@ class Output:
     name: str = ""
     cell: int = 0
     line: int = 0
+    translated: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    cut: str = ""
+
+    def in_language(self, language: str) -> Output:
+        """Return the output as pages of a language show it."""
+        if (there := self.translated.get(language)) is None:
+            return self
+        dark = there["data_dark"]
+        return replace(self, data=there["data"], data_dark=dark, name=there["name"])
 
 
 @dataclass(frozen=True, slots=True)

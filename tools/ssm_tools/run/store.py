@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm_tools.run.environment import environment_key
+from ssm_tools.run.labels import FILE, Labels, load_labels
 from ssm_tools.run.results import Result
 from ssm_tools.run.snippets import Snippet
 
@@ -51,6 +52,7 @@ class Store:
 
     root: Path
     _digests: dict[str, str] = field(default_factory=dict)
+    _labels: Labels | None = None
 
     def lookup(self, snippet: Snippet) -> Fresh | Stale | NotRun:
         """Return the result to show for a snippet, or why there is none that counts.
@@ -140,7 +142,17 @@ class Store:
         for name, digest in result.dependencies.items():
             if self.digest(name) != digest:
                 return name
+        said = {k: v for output in result.outputs for k, v in output.labels.items()}
+        if any(self.labels.said(label) != there for label, there in said.items()):
+            return FILE.as_posix()
         return ""
+
+    @property
+    def labels(self) -> Labels:
+        """The project's words for the labels of figures."""
+        if self._labels is None:
+            self._labels = load_labels(self.root)
+        return self._labels
 
     def _folder(self, snippet: Snippet) -> Path:
         return self.root / "build" / "snippets" / snippet.id

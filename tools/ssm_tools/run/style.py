@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # Each ink is used for nothing else, so that replacing it in the SVG recolours exactly what it drew.
@@ -65,6 +68,52 @@ def draw(figure: Any) -> tuple[str, str, str]:
     for ink, other in DARK.items():
         dark = dark.replace(ink, other)
     return light, dark, title(figure)
+
+
+@contextmanager
+def saying(say: Callable[[str], str]) -> Iterator[None]:
+    """Let every text that shows say something else while figures are laid out and drawn.
+
+    Ticks and legends make their texts anew for each drawing, so it is the asking that changes.
+    """
+    kind = sys.modules["matplotlib.text"].Text
+    plain = kind.get_text
+
+    def get_text(text: Any) -> str:
+        words: str = plain(text)
+        return say(words) if text.get_visible() else words
+
+    kind.get_text = get_text
+    try:
+        yield
+    finally:
+        kind.get_text = plain
+
+
+def cut(figure: Any) -> str:
+    """Return the first title or label of a drawn figure that leaves it or runs into the next."""
+    kept: list[Any] = []
+    dpi = 72  # of SVG, by whose renderer the texts were measured
+    width, height = (dpi * inches for inches in figure.get_size_inches())
+    for text in _words_of(figure):
+        box = text.get_window_extent(dpi=dpi)
+        inside = min(box.x0, box.y0) > -1 and box.x1 < width + 1 and box.y1 < height + 1
+        if not inside or any(box.overlaps(other) for other in kept):
+            return str(text.get_text())
+        kept.append(box)
+    return ""
+
+
+def _words_of(figure: Any) -> Iterator[Any]:
+    for axes in figure.get_axes():
+        if axes.get_visible():
+            loose = [child for child in axes.get_children() if child in _titles(axes)]
+            shown = [axes.xaxis.label, axes.yaxis.label] if axes.axison else []
+            yield from (text for text in (*loose, *shown) if text.get_visible() and text.get_text())
+
+
+def _titles(axes: Any) -> tuple[Any, ...]:
+    return axes.title, axes._left_title, axes._right_title
 
 
 def title(figure: Any) -> str:

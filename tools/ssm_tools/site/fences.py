@@ -163,6 +163,7 @@ class Fences:
                 return f'{caption}<pre class="output__{kind}" tabindex="0">{text}</pre>'
 
     def _figure(self, output: Output) -> str:
+        output = output.in_language(self.note.language)
         alt = escape(output.name or self.words["output"])
         light = self._picture(output.data)
         if output.data_dark is None or output.data_dark == output.data:

@@ -71,7 +71,7 @@ def _snippet(sources: Sources, name: str, language: str) -> str | None:
     parts = [f"```python\n{code}\n```"]
     found = sources.store.lookup(snippet)
     if isinstance(found, Fresh):
-        for output in found.result.outputs:
+        for output in (one.in_language(language) for one in found.result.outputs):
             if output.kind in ("text", "repr", "error"):
                 parts.append(f"```text\n{output.data.rstrip()}\n```")
             elif output.kind == "table":
