@@ -130,7 +130,8 @@ def load_config(path: Path, variant: str = "") -> RunConfig:
     changes = _table(tables, "variants", path)
     tables.pop("variants", None)
     if variant and variant not in changes:
-        raise ValueError(f"{path}: there is no variant {variant!r}; {close_to(variant, changes)}")
+        known = close_to(variant, changes) if changes else "it declares none"
+        raise ValueError(f"{path}: there is no variant {variant!r}; {known}")
     if variant:
         tables = _merge(tables, _table(changes, variant, path))
     evaluate = tables.get("evaluate", [])

@@ -20,7 +20,8 @@ NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file; `ValueError` for one that is missing or is no TOML."""
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
+        what = "it is a folder" if path.is_dir() else "there is no such file"
+        raise ValueError(f"{path}: {what}; a TOML file is wanted")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

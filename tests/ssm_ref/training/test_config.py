@@ -106,8 +106,12 @@ def test_refuses(change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_refuses_files_and_variants(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no such file"):
+    with pytest.raises(ValueError, match="there is no such file; a TOML file is wanted"):
         load_config(tmp_path / "none.toml")
+    with pytest.raises(ValueError, match="it is a folder; a TOML file is wanted"):
+        load_config(tmp_path)
+    with pytest.raises(ValueError, match="no variant 'wide'; it declares none"):
+        load_config(write(tmp_path, GOOD), "wide")
     with pytest.raises(ValueError, match="is no TOML"):
         load_config(write(tmp_path, "steps ="))
     with pytest.raises(ValueError, match=r"the table \[model\] is missing"):
