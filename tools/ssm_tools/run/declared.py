@@ -1,7 +1,8 @@
 """Every snippet that a project declares: files under docs/snippets and runnable fences of notes.
 
 A fence runs when its info string is `python run id=NAME`, with the options of a file after it and
-`after=OTHER` to go on from another fence of the note. Its id is the note's concept (or its file
+`after=OTHER` to go on from another fence of the note. Lines like `# %% setup` divide it into cells,
+as in a file. Its id is the note's concept (or its file
 name) and NAME; the same fence in both languages is one snippet and runs once.
 """
 
@@ -14,7 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssm_tools.findings import Finding
-from ssm_tools.run.snippets import Cell, OptionError, Options, Snippet, parse_file, parse_options
+from ssm_tools.run.snippets import (
+    MARK,
+    Cell,
+    OptionError,
+    Options,
+    Snippet,
+    parse_file,
+    parse_options,
+    parse_text,
+)
 
 if TYPE_CHECKING:
     from ssm_tools.notes import Fence, Note, Vault
@@ -95,8 +105,22 @@ def note_snippets(root: Path, note: Note) -> Iterator[Snippet]:
             yield Snippet(f"{page}/line-{line}", relative, line, (), problems=(problem,))
             continue
         before = tuple(replace(cell, kind="setup") for cell in cells.get(after, ()))
-        cells[name] = (*before, Cell("shown", line, fence.content.rstrip("\n")))
-        yield Snippet(f"{page}/{name}", relative, line, cells[name], options, fence.content)
+        own = _cells(fence, relative)
+        cells[name] = (*before, *own.cells)
+        yield Snippet(
+            f"{page}/{name}", relative, line, cells[name], options, fence.content, own.problems
+        )
+
+
+def _cells(fence: Fence, relative: str) -> Snippet:
+    """Return the cells of a fence: marks like those of a file divide it, else it is one, shown."""
+    code = fence.content.rstrip("\n")
+    if not any(row.startswith(MARK) for row in code.split("\n")):
+        return Snippet("", relative, 1, (Cell("shown", fence.line + 1, code),))
+    parsed = parse_text(code, relative, "")
+    cells = tuple(replace(cell, line=cell.line + fence.line) for cell in parsed.cells)
+    problems = tuple(replace(each, line=each.line + fence.line) for each in parsed.problems)
+    return replace(parsed, cells=cells, problems=problems)
 
 
 def run_words(fence: Fence) -> list[str] | None:

@@ -89,12 +89,15 @@ def neighbours(sources: Sources, note: Note) -> list[tuple[NoteId, str]]:
 
 
 def local_graph(sources: Sources, note: Note) -> str:
-    """Return the note and its neighbours as an SVG of links, which needs no script."""
+    """Return the note and its neighbours as an SVG of links, which needs no script.
+
+    Narrow screens show the same links as a list: letters of the drawing would be too small there.
+    """
     around = neighbours(sources, note)
     if not around:
         return ""
     address, words = sources.addresses[note.id], strings(sources.tongue(sources.home(note)))
-    lines, nodes = [], []
+    lines, nodes, names = [], [], []
     for index, (other_id, kind) in enumerate(sorted(around, key=lambda pair: pair[0])):
         x, y = _around(index, len(around))
         other = sources.vault.notes[other_id]
@@ -113,6 +116,7 @@ def local_graph(sources: Sources, note: Note) -> str:
             f'<text x="{x + dx:.0f}" y="{y + dy:.0f}" text-anchor="{side}">'
             f"{escape(_clip(other.title, int((room - 16) / LETTER)))}</text></a>"
         )
+        names.append(f'<li style="--hue:{colour}"><a href="{href}">{escape(other.title)}</a></li>')
     page = relative(sources.generated("graph", sources.home(note)), address)
     graph = escape(with_fragment(page, place_of(note.key)))
     centre = (
@@ -123,6 +127,7 @@ def local_graph(sources: Sources, note: Note) -> str:
         f'<section class="local-graph"><h2 id="local-graph">{words["local_graph"]}</h2>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="group" aria-label="{words["local_graph"]}">'
         f"<g>{''.join(lines)}</g>{centre}{''.join(nodes)}</svg>"
+        f'<ul class="local-graph__names">{"".join(names)}</ul>'
         f'<p><a href="{graph}">{words["graph"]}</a></p></section>'
     )
 
