@@ -12,10 +12,7 @@ is the largest exponent so far, so that no exponential exceeds 1:
     m = max(o, u + k_t);  wkv_t = (e^{o-m} p + e^{u+k_t-m} v_t) / (e^{o-m} q + e^{u+k_t-m})    (4)
     o' = max(o - w, k_t);  p ← e^{o-w-o'} p + e^{k_t-o'} v_t;  q ← e^{o-w-o'} q + e^{k_t-o'}    (5)
 
-For all tokens at once o is a maximum over the past, and what is left is linear in p and q:
-
-    o_t = max_{s ≤ t} (k_s - (t-s) w)    (7)
-    p_t = e^{o_{t-1}-w-o_t} p_{t-1} + e^{k_t-o_t} v_t;  q_t alike with 1 for v_t    (8)
+Long sequences are cut into chunks that run side by side: `ssm_ref.linear_attention.wkv_chunks`.
 
 The channel mixer, with its own token shift:
 
@@ -34,14 +31,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
-from ssm_ref.foundations.scan import LinearScan, associative_scan
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_ref.linear_attention.wkv_chunks import SMALLEST_EXPONENT, WKVChunks
 from ssm_ref.packing import check_left_padding
 
-SMALLEST_EXPONENT = -1e38  # e^this is 0: nothing has been seen
-LARGEST_EXPONENT = 60.0  # e^60 against sums of up to e^20: all that came before is rounded away
-# Numbers of k that are worked on at once: 1 MiB of float32 stays in a cache.
-SPAN_SIZE = 262_144
+# Numbers of k between two states that are kept for the gradients.
+SPAN_SIZE = 1 << 20
 
 
 class WKVState(NamedTuple):
@@ -53,12 +48,13 @@ class WKVState(NamedTuple):
 
 
 WKV = Callable[[Tensor, Tensor, Tensor, Tensor, WKVState], tuple[Tensor, WKVState]]
+WKV_AXES = "k bld, v bld, w d, u d, p bd, q bd, o bd"
 
 
 def empty_wkv(like: Float[Tensor, "b d"]) -> WKVState:
     """The state before the first token."""
-    zeros = torch.zeros_like(like, dtype=state_dtype(like))
-    return WKVState(zeros, zeros, torch.full_like(zeros, SMALLEST_EXPONENT))
+    p, q = (torch.zeros_like(like, dtype=state_dtype(like)) for _ in range(2))
+    return WKVState(p, q, torch.full_like(p, SMALLEST_EXPONENT))
 
 
 def wkv_sums(
@@ -85,7 +81,7 @@ def wkv_recurrent(
     state: WKVState,
 ) -> tuple[Float[Tensor, "b l d"], WKVState]:
     """Eq. (2) token by token in constant memory, by Eqs. (4) and (5)."""
-    expect_axes("k bld, v bld, w d, u d", k, v, w, u)
+    expect_axes(WKV_AXES, k, v, w, u, *state)
     (p, q, o), ys = state, []
     for k_t, v_t in zip(k.unbind(dim=1), v.unbind(dim=1), strict=True):
         ys.append(_read(p, q, o, k_t + u, v_t))
@@ -102,40 +98,19 @@ def wkv_parallel(
     u: Float[Tensor, " d"],
     state: WKVState,
 ) -> tuple[Float[Tensor, "b l d"], WKVState]:
-    """The same for many tokens at once, as a linear recurrence in p and q, Eq. (8)."""
-    expect_axes("k bld, v bld, w d, u d", k, v, w, u)
+    """The same in chunks side by side, by Eqs. (7) to (9) of `ssm_ref.linear_attention.wkv_chunks`.
+
+    Only the operands and a state a span of time are kept for the gradients.
+    """
+    expect_axes(WKV_AXES, k, v, w, u, *state)
+    k, v, w, u = (x.to(state.o.dtype) for x in (k, v, w, u))
     span = max(64, SPAN_SIZE // max(1, k[:, 0].numel()))
     ys = []
     for k_s, v_s in zip(k.split(span, dim=1), v.split(span, dim=1), strict=True):
-        y, state = _span(k_s, v_s, w, u, state)
+        y, *sums = WKVChunks.apply(k_s, v_s, w, u, *state)
+        state = WKVState(*sums)
         ys.append(y)
     return torch.cat(ys, dim=1), state
-
-
-def _span(k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: WKVState) -> tuple[Tensor, WKVState]:
-    """Eqs. (7) and (8) over a stretch of time.
-
-    Any o near that of Eq. (5) gives the same quotient, so its gradient does not matter.
-    """
-
-    def join(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        (o1, l1), (o2, l2) = first, second
-        return torch.maximum(o1 - l2 * w, o2), l1 + l2
-
-    with torch.no_grad():
-        exponents = torch.cat([state.o[:, None], k], dim=1)  # b (1+l) d
-        o, _ = associative_scan(
-            join, (exponents, torch.ones_like(exponents[:, :, :1])), dim=1
-        )  # (7)
-    keep, write = (o[:, :-1] - w - o[:, 1:]).exp(), (k - o[:, 1:]).exp()
-    # The state is the first place of the scan, whose step only sets it.
-    keep = torch.cat([torch.zeros_like(keep[:, :1]), keep], dim=1)[:, :, None]
-    both = torch.stack([write * v, write], dim=2)  # b l 2 d
-    both = torch.cat([torch.stack([state.p, state.q], dim=1)[:, None], both], dim=1)
-    p, q = LinearScan.apply(keep.expand(both.shape), both).unbind(dim=2)  # (8)
-    new = (k + u - o[:, :-1]).clamp(max=LARGEST_EXPONENT).exp()
-    y = (p[:, :-1] + new * v) / (q[:, :-1] + new)  # (4), its e^{m - o} divided out
-    return y, WKVState(p[:, -1], q[:, -1], o[:, -1])
 
 
 def _read(p: Tensor, q: Tensor, o: Tensor, bonus: Tensor, v: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from transformers import RwkvConfig, RwkvForCausalLM
 
 from ssm_ref.checkpoint import from_pretrained
 from ssm_ref.layouts.rwkv import RWKV
+from ssm_ref.linear_attention import rwkv4, wkv_chunks
 from ssm_ref.linear_attention.rwkv4 import (
     RWKV4,
     RWKV4Config,
@@ -67,6 +68,50 @@ def test_gradients_of_the_forms_agree() -> None:
         grads.append([x.grad for x in leaves])
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("l", [1, 2, 11, 12, 13])
+@pytest.mark.parametrize("step_size", [1, 1 << 15], ids=["one chunk", "chunks"])
+def test_gradients_of_the_sums_after_a_past(
+    l: int, step_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every operand, the state's exponent too, which the recurrence makes from earlier keys."""
+    monkeypatch.setattr(wkv_chunks, "STEP_SIZE", step_size)
+    monkeypatch.setattr(rwkv4, "SPAN_SIZE", 640)  # spans of 64 places: one here
+    past = operands(4)[:2]
+    grads = []
+    for form in FORMS:
+        leaves = [x.clone().requires_grad_() for x in (*operands(l), *past)]
+        k, v, w, u, k_0, v_0 = leaves
+        _, state = wkv_recurrent(k_0, v_0, w, u, empty_wkv(k[:, 0].detach()))
+        y, (p, q, _) = form(k, v, w, u, state)
+        (y.sin().sum() + (p / q).cos().sum()).backward()
+        grads.append([x.grad for x in leaves])
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_gradients_pass_from_span_to_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rwkv4, "SPAN_SIZE", 640)
+    grads = []
+    for form in FORMS:
+        leaves = [x.requires_grad_() for x in operands(150)]  # 64 + 64 + 22 places
+        form(*leaves, empty_wkv(leaves[0][:, 0].detach()))[0].sin().sum().backward()
+        grads.append([x.grad for x in leaves])
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_gradients_of_chunks_are_those_of_differences() -> None:
+    k, v, w, u = (x.requires_grad_() for x in operands(9))
+    state = [
+        x.detach().requires_grad_() for x in wkv_recurrent(*operands(3), empty_wkv(k[:, 0]))[1]
+    ]
+
+    def output(*x: torch.Tensor) -> torch.Tensor:
+        return wkv_parallel(*x[:4], WKVState(*x[4:]))[0]
+
+    assert torch.autograd.gradcheck(output, (k, v, w, u, *state))
 
 
 def test_output_is_a_mean_of_the_values() -> None:
