@@ -8,6 +8,7 @@ import torch
 import triton
 from torch import Tensor
 
+from ssm_kernels.launcher import kept
 from ssm_kernels.operator import operator
 from ssm_kernels.selective_scan.kernel import (
     LANES,
@@ -28,6 +29,13 @@ WARP = {"num_warps": 1, "num_stages": 1}
 # Warps that fill the device. With fewer than are enough, sequences are cut into segments, which
 # costs a second look at every token: one at the exponentials forward, at the adjoints backward.
 FULL, ENOUGH_FORWARD, ENOUGH_BACKWARD = 1000, 500, 750
+
+launch_pack = kept(pack_bc_kernel)
+launch_carry = kept(carry_kernel)
+launch_forward = kept(scan_fwd_kernel)
+launch_ends = kept(adjoint_ends_kernel)
+launch_backward = kept(scan_bwd_kernel)
+launch_unpack = kept(unpack_dbc_kernel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,7 @@ def _rows(z: Tensor) -> tuple[Tensor, int]:
 
 def _pack(B: Tensor, C: Tensor, cu: Tensor | None, cut: Geometry) -> Tensor:
     bc = B.new_empty(cut.slots, cut.groups, cut.n, 2, TILE, dtype=torch.float32)
-    pack_bc_kernel[(cut.tiles, cut.sequences)](
+    launch_pack[(cut.tiles, cut.sequences)](
         B.contiguous(), C.contiguous(), bc, cu, cut.length, cut.groups, cut.n,
         T=TILE, BLOCK_N=16, PACKED=cut.packed,
     )  # fmt: skip
@@ -130,7 +138,7 @@ def _carry(
     """What enters every segment, and what leaves the last."""
     out = torch.empty_like(local)
     last = local.new_empty(cut.sequences, cut.n, cut.d)
-    carry_kernel[(-(-cut.d // 128), cut.n, cut.sequences)](
+    launch_carry[(-(-cut.d // 128), cut.n, cut.sequences)](
         a, sums, local, edge, out, last, cut.d, cut.n, cut.segments,
         BLOCK_D=128, REVERSE=reverse, HAS_EDGE=edge is not None,
         FAST=not triton.knobs.runtime.interpret,
@@ -163,7 +171,7 @@ def scan(
 
     def launch(first: Tensor | None, *, ends_only: bool) -> None:
         for state in range(0, cut.n, STATES.value):
-            scan_fwd_kernel[cut.grid](
+            launch_forward[cut.grid](
                 x, dt, a, bc, D, gate, dt_bias, y, acc, first, states, ends, sums, cu_seqlens,
                 cut.length, cut.tiles_per_segment, N0=state, HAS_D=D is not None,
                 HAS_START=first is not None, SAVE=save and not ends_only, ENDS_ONLY=ends_only,
@@ -228,7 +236,7 @@ def scan_backward(
     sizes = {"D": cut.d, "G": cut.groups, "N": cut.n, "ZS": z_stride, "T": TILE}
     if cut.segments > 1:
         local, sums = _state(x, parts, cut), x.new_empty(parts, cut.d, dtype=torch.float32)
-        adjoint_ends_kernel[cut.grid](
+        launch_ends[cut.grid](
             dt, a, bc, gate, dt_bias, dy, local, sums, cu_seqlens,
             cut.length, cut.tiles_per_segment, **sizes, **flags, **WARP,
         )  # fmt: skip
@@ -240,12 +248,12 @@ def scan_backward(
     dD, dbias = (x.new_empty(parts, cut.d, dtype=torch.float32) for _ in range(2))
     # Wider dtypes need more than 10 bits of every summand of dB and dC.
     split = x.dtype != torch.bfloat16 or triton.knobs.runtime.interpret
-    scan_bwd_kernel[cut.grid](
+    launch_backward[cut.grid](
         x, dt, a, bc, D, gate, dt_bias, dy, states, out[0], out[1], out[6], dbc, r, dA, dD, dbias,
         cu_seqlens, cut.length, cut.tiles_per_segment, HAS_D=D is not None,
         SPLIT=split, **sizes, **flags, **WARP,
     )  # fmt: skip
-    unpack_dbc_kernel[(cut.tiles, cut.groups, cut.sequences)](
+    launch_unpack[(cut.tiles, cut.groups, cut.sequences)](
         dbc, out[3], out[4], cu_seqlens, cut.length, cut.groups, cut.n, cut.blocks,
         T=TILE, COLUMNS=256, SHARES=8, PACKED=cut.packed, SPLIT=split,
     )  # fmt: skip

@@ -8,6 +8,7 @@ import triton
 from torch import Tensor
 
 from ssm_kernels.backend import check_device
+from ssm_kernels.launcher import kept
 from ssm_kernels.operator import operator
 from ssm_kernels.ssd.kernel import (
     ssd_bwd_decay_kernel,
@@ -31,6 +32,15 @@ GROUP_SIZES = ("G", "N", "T", "BLOCK_N", "PACKED", "PRECISION")
 STATE = {"num_warps": 8, "STAGES": 2, "maxnreg": 128}
 DX = {"num_warps": 4, "STAGES": 2}
 SCORES = {"num_warps": 4, "STAGES": 3, "maxnreg": 168}
+
+launch_decays = kept(ssd_decay_kernel)
+launch_walk = kept(ssd_walk_kernel)
+launch_tiles = kept(ssd_fwd_kernel)
+launch_state_gradients = kept(ssd_bwd_state_kernel)
+launch_value_gradients = kept(ssd_bwd_dx_kernel)
+launch_score_gradients = kept(ssd_bwd_scores_kernel)
+launch_group_gradients = kept(ssd_bwd_group_kernel)
+launch_decay_gradients = kept(ssd_bwd_decay_kernel)
 
 
 class Call(NamedTuple):
@@ -109,7 +119,7 @@ def forward(
     _delta, *decays = _decays(call)
     states = _walk(call, decays, call.x, call.B, call.init, end)
     parts = plan.g * plan.parts(PROGRAMS, FWD_SLICES)
-    ssd_fwd_kernel[(2 * plan.count(plan.q), parts)](
+    launch_tiles[(2 * plan.count(plan.q), parts)](
         call.x, call.B, call.C, call.D, *decays, states, y, plan.table(plan.q, x.device),
         call.x.stride(0), call.B.stride(0), call.C.stride(0), plan.length,
         -(-plan.length // plan.q), SLICES=plan.slices // parts, SKIP=call.skip, **plan.sizes,
@@ -253,7 +263,7 @@ def _decays(call: Call) -> tuple[Tensor, Tensor, Tensor]:
     chunks = plan.count(plan.q)
     delta, cum, key = (torch.empty(chunks, plan.h, plan.q, device=device) for _ in range(3))
     block = min(16, triton.next_power_of_2(plan.h))
-    ssd_decay_kernel[(chunks, triton.cdiv(plan.h, block))](
+    launch_decays[(chunks, triton.cdiv(plan.h, block))](
         call.dt, call.A, call.dt_bias, delta, cum, key, plan.table(plan.q, device),
         call.dt.stride(0), plan.length, -(-plan.length // plan.q), *call.limits, H=plan.h,
         Q=plan.q, BLOCK_H=block, SOFTPLUS=call.softplus, BIAS=call.dt_bias is not None,
@@ -272,7 +282,7 @@ def _segments(
         return None, None
     own = torch.empty(segments, plan.slices, plan.block_p, plan.n, device=x.device)
     decay = torch.empty(segments, plan.h, device=x.device)
-    ssd_walk_kernel[(plan.slices * segments,)](
+    launch_walk[(plan.slices * segments,)](
         x, B, *decays, None, own, decay, None, None,
         plan.table(plan.segment, x.device), plan.firsts(x.device), x.stride(0), B.stride(0),
         plan.length, plan.segment, -(-plan.length // plan.segment), **plan.sizes,
@@ -297,7 +307,7 @@ def _walk(
     states = torch.empty(
         plan.count(plan.q), plan.slices, plan.block_p, plan.n, dtype=call.x.dtype, device=device
     )
-    ssd_walk_kernel[(plan.slices * plan.count(plan.segment),)](
+    launch_walk[(plan.slices * plan.count(plan.segment),)](
         x, B, *decays, init, own, decay, states, end,
         plan.table(plan.segment, device), plan.firsts(device), x.stride(0), B.stride(0),
         plan.length, plan.segment, -(-plan.length // plan.segment), **plan.sizes,
@@ -321,7 +331,7 @@ def _state_gradients(
     plan = call.plan
     chunks, parts = plan.count(plan.q), plan.g * plan.parts(PROGRAMS, STATE_SLICES)
     gradient = torch.empty(parts, chunks, plan.q, plan.n, device=x.device)
-    ssd_bwd_state_kernel[(chunks, parts)](
+    launch_state_gradients[(chunks, parts)](
         x, call.C, *decays, states, other, gradient, numbers, plan.table(plan.q, x.device),
         x.stride(0), call.C.stride(0), plan.length, -(-plan.length // plan.q), **plan.sizes,
         SLICES=plan.slices // parts, REVERSE=reverse, **_fitting(STATE, plan),
@@ -334,7 +344,7 @@ def _score_gradients(call: Call, decays: Sequence[Tensor], g: Tensor, sums: Tens
     plan = call.plan
     chunks, parts = plan.count(plan.q), plan.g * plan.parts(PROGRAMS, SCORES_SLICES)
     dS = torch.empty(parts, chunks, 3, plan.tile, plan.tile, device=g.device)
-    ssd_bwd_scores_kernel[(3 * chunks, parts)](
+    launch_score_gradients[(3 * chunks, parts)](
         call.x, call.B, call.C, g, *decays, dS, sums, plan.table(plan.q, g.device),
         call.x.stride(0), call.B.stride(0), call.C.stride(0), plan.length,
         -(-plan.length // plan.q), sums[0].numel(), **plan.sizes,
@@ -351,7 +361,7 @@ def _value_gradients(
     chunks, parts = plan.count(plan.q), plan.g * plan.parts(PROGRAMS, DX_SLICES)
     dx = torch.empty_like(g)
     gx = torch.empty((2 * chunks, plan.h, plan.p) if call.skip == 2 else (0,), device=device)
-    ssd_bwd_dx_kernel[(2 * chunks, parts)](
+    launch_value_gradients[(2 * chunks, parts)](
         call.x, call.B, call.C, call.D, g, leave, delta, cum, dx, gx, sums,
         plan.table(plan.q, device), call.x.stride(0), call.B.stride(0), call.C.stride(0),
         plan.length, -(-plan.length // plan.q), sums[0].numel(), **plan.sizes,
@@ -367,7 +377,7 @@ def _group_gradients(
     shape = (plan.b, plan.length, plan.g, plan.n)
     dB = torch.empty(shape, dtype=call.B.dtype, device=dS.device)
     dC = torch.empty(shape, dtype=call.C.dtype, device=dS.device)
-    ssd_bwd_group_kernel[(2 * plan.count(plan.q), plan.g, 2)](
+    launch_group_gradients[(2 * plan.count(plan.q), plan.g, 2)](
         call.B, call.C, dS, part_B, part_C, dB, dC, plan.table(plan.q, dS.device),
         call.B.stride(0), call.C.stride(0), plan.length, -(-plan.length // plan.q),
         **{k: v for k, v in plan.sizes.items() if k in GROUP_SIZES}, PARTS=dS.shape[0] // plan.g,
@@ -385,7 +395,7 @@ def _decay_gradients(
     ddt = torch.empty(plan.b, plan.length, plan.h, dtype=call.dt.dtype, device=device)
     dA, dbias, dD = (torch.empty(chunks, plan.h, device=device) for _ in range(3))
     block = min(8, triton.next_power_of_2(plan.h))
-    ssd_bwd_decay_kernel[(chunks, triton.cdiv(plan.h, block))](
+    launch_decay_gradients[(chunks, triton.cdiv(plan.h, block))](
         call.dt, call.A, call.dt_bias, read, sums, keep, ddt, dA, dbias, dD,
         plan.table(plan.q, device), call.dt.stride(0), plan.length, -(-plan.length // plan.q),
         sums[0].numel(), *call.limits, H=plan.h, V=plan.slices, T=plan.tile, BLOCK_H=block,
