@@ -17,7 +17,7 @@ from ssm_tools.site.urls import relative, with_fragment
 
 QUOTED = 12  # links of one note whose sentences are shown
 SHOWN = 14  # neighbours in a local graph: more would not be read
-WIDTH, HEIGHT = 740, 300
+WIDTH, HEIGHT = 740, 330
 LETTER = 8  # the width of a letter, on the safe side
 
 
@@ -111,6 +111,8 @@ def local_graph(sources: Sources, note: Note) -> str:
         dx = {"end": -11, "start": 11, "middle": 0}[side]
         room = {"end": x, "start": WIDTH - x, "middle": WIDTH / 3}[side]
         dy = 4 if side != "middle" else (-12 if y < HEIGHT / 2 else 20)
+        if side == "middle" and index % 2:  # two of these stand side by side: one goes further out
+            dy += -15 if y < HEIGHT / 2 else 15
         nodes.append(
             f'<a href="{href}"><circle cx="{x:.0f}" cy="{y:.0f}" r="6" style="--hue:{colour}"/>'
             f'<text x="{x + dx:.0f}" y="{y + dy:.0f}" text-anchor="{side}">'
