@@ -28,7 +28,7 @@ from ssm_ref.training.loop import Trainer, start_ranks
 from ssm_ref.training.ranks import Ranks
 
 HERE = Path(__file__).parent
-WARM_UP, STEPS = 5, 20
+WARM_UP, STEPS = 4, 12
 
 
 def measured(cfg: RunConfig, ranks: Ranks, how: Execution) -> dict[str, Any]:
