@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 from html import escape
 
@@ -52,6 +53,7 @@ class Fences:
         """The concept that the note is about."""
         return self.sources.concepts.get(self.note.concept)
 
+    @cached_property
     def stretches(self) -> list[Stretch]:
         """The stretches of source that the page lists."""
         found = []
@@ -63,15 +65,16 @@ class Fences:
 
     def equation(self, number: str) -> tuple[str, str] | None:
         """Where the code of an equation is: on this page if listed here, else in the whole file."""
-        where = self._equations().get(int(number)) if number.isdigit() else None
+        where = self._equations.get(int(number)) if number.isdigit() else None
         if where is None:
             return None
         path, line = where
         title = f"{self.words['equation_code']}: {path}:{line}"
-        if any(stretch.holds(path, line) for stretch in self.stretches()):
+        if any(stretch.holds(path, line) for stretch in self.stretches):
             return f"#{line_id(path, line)}", title
         return f"{relative(code_address(path), self.address)}#L{line}", title
 
+    @cached_property
     def _equations(self) -> Mapping[int, tuple[str, int]]:
         if self.concept is None:
             return {}
