@@ -39,7 +39,8 @@ for ax, found, key, title in (
     (axes[1], coding, 2, "coding or not, accuracy"),
 ):
     for name, run in found.items():
-        ax.plot([p[0] for p in run["validation"]], [p[key] for p in run["validation"]], label=name)
+        steps, found_there = zip(*[(p[0], p[key]) for p in run["validation"]], strict=True)
+        ax.plot(steps, found_there, label=NAMES[name])
     ax.set(xlabel="step", title=title)
-axes[0].legend()
+axes[0].legend(fontsize=8)
 fig.tight_layout()

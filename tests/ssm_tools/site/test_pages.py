@@ -50,6 +50,13 @@ def test_renders(text: str, holds: str) -> None:
     assert holds in render(text).html
 
 
+def test_a_full_stop_stays_on_the_line_of_its_formula() -> None:
+    html = render("Let $x$, not $y$ alone; $z$.").html
+    assert html.count('<span class="kept"><math>') == 2
+    assert "</math>,</span> not <math>" in html
+    assert "</math>.</span>" in html
+
+
 def test_tabs_that_follow_each_other_are_one_set() -> None:
     text = '=== "A"\n    one\n\n    === "In"\n        deep\n\n=== "B"\n    two\n\n'
     html = render(text + '===! "C"\n    three\n===+ "D"\n    four\n').html

@@ -23,6 +23,7 @@ from ssm_tools.site.rules import parser
 from ssm_tools.site.tex import TexError, convert
 
 WIDE = 24  # letters of a formula in a line that a phone may not hold: it scrolls by itself
+_KEPT = re.compile(r"<math>(?:(?!</math>).)*</math>[.,;:!?»)]+", re.DOTALL)  # no line ends within
 _TAG = re.compile(r"<[^>]*>")
 _SIZE = re.compile(r"(\d{1,4})(?:x(\d{1,4}))?")
 _INKLESS = re.compile(r'<span class="(?:n|p|w|o|nn|x)">([^<]*)</span>')  # of no colour of its own
@@ -74,7 +75,8 @@ def render(text: str, context: Context | None = None) -> Rendered:
         for token, inline in pairwise(tokens)
         if token.type == "heading_open"
     ]
-    return Rendered(str(md.renderer.render(tokens, md.options, env)), toc, context.faults)
+    html = str(md.renderer.render(tokens, md.options, env))
+    return Rendered(_KEPT.sub(r'<span class="kept">\g<0></span>', html), toc, context.faults)
 
 
 @cache
