@@ -1,3 +1,4 @@
+# snippet: timeout=240
 # %% setup
 import torch
 
