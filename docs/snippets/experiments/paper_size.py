@@ -10,6 +10,12 @@ from ssm_ref.training.metrics import read_rows
 EXPERIMENTS = Path(ssm_ref.__file__).parents[1] / "docs" / "experiments"
 
 
+NAMES = {
+    "mamba_negative": "Mamba, eigenvalues in (-1, 1)",
+    "deltanet_negative": "DeltaNet, eigenvalues in (-1, 1)",
+}
+
+
 def above_chance(accuracy: float, classes: int) -> float:
     return (accuracy - 1 / classes) / (1 - 1 / classes)
 
@@ -45,7 +51,7 @@ for row in read_rows(EXPERIMENTS / "parity_paper.jsonl"):
     scores = [row["final"], *row["evaluate"]]
     shares = "".join(f"{above_chance(entry['accuracy'], 2):7.3f}" for entry in scores)
     print(f"{row['variant']:27}{shares}")
-    left.semilogy(*zip(*row["curve"], strict=True), label=row["variant"])
+    left.semilogy(*zip(*row["curve"], strict=True), label=NAMES[row["variant"]])
 for row in read_rows(EXPERIMENTS / "copying_paper.jsonl"):
     right.plot(
         *zip(*((8 * s, loss) for s, loss in row["curve"]), strict=True), label=row["variant"]

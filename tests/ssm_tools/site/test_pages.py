@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -17,10 +19,13 @@ from ssm_tools.site.links import short_reference
 from ssm_tools.site.markdown import Context, render
 from ssm_tools.site.measured import is_stale, measured_markdown
 from ssm_tools.site.quotes import without_marks
-from ssm_tools.site.search import stem, words_of
+from ssm_tools.site.search import stem, synonyms, words_of
 from ssm_tools.site.strings import strings
 from ssm_tools.site.urls import page_path, relative, with_fragment
 from ssm_tools.site.verify import opened
+
+if TYPE_CHECKING:
+    from ssm_tools.site.model import Sources
 
 
 @pytest.mark.parametrize(
@@ -48,6 +53,13 @@ from ssm_tools.site.verify import opened
 )
 def test_renders(text: str, holds: str) -> None:
     assert holds in render(text).html
+
+
+def test_hyphens_divide_names_in_the_search_as_in_what_is_asked() -> None:
+    glossary = [{"ru": "дельта-правило", "en": "delta rule"}]
+    vault = SimpleNamespace(notes={})
+    found = synonyms(cast("Sources", SimpleNamespace(vault=vault, glossary=glossary)))
+    assert found == {"delta rule": ["дельт прав"], "дельт прав": ["delta rule"]}
 
 
 def test_a_full_stop_stays_on_the_line_of_its_formula() -> None:

@@ -17,6 +17,7 @@ from ssm_tools.site.context import script_json
 from ssm_tools.site.model import Page, Sources
 
 WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*")
+PART = re.compile(r"[^\W_]+")  # as the page's script divides what is asked
 _SKIPPED = re.compile(
     r"<(annotation|pre|svg|script|style|figcaption)\b.*?</\1>|<math\b.*?</math>", re.DOTALL
 )
@@ -131,7 +132,7 @@ def synonyms(sources: Sources) -> dict[str, list[str]]:
         terms.append([str(name) for name in names if name])
     for names in terms:
         keys = list(dict.fromkeys(
-            " ".join(stem(word) for word in words_of(name)) for name in names
+            " ".join(stem(word) for word in PART.findall(fold(name))) for name in names
         ))  # fmt: skip
         for key in keys:
             same[key] += [other for other in keys if other != key and other not in same[key]]
