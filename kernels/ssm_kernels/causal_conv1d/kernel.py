@@ -1,7 +1,8 @@
 """Device code of causal_conv1d: windows of at most four taps roll through registers.
 
 A program owns BLOCK_D channels of BLOCK_T tokens and walks them four rows at a time, so that each
-input is read once (and a few rows twice, where two programs meet); `wide_kernel` serves more.
+input is read once (and a few rows twice, where two programs meet); `wide_kernel` serves more. With
+STAGES above 1, that many steps' rows are on their way to shared memory at a time.
 Tokens lie in one row of b·l; `place` is a token's distance from the first of its sequence, counted
 by the loop or, packed, read from memory. Sums are float32. Width and stride of the rows are known
 to the compiler, which folds them into the loads: an eighth fewer instructions.
@@ -37,14 +38,25 @@ def _tap(b_x, init_ptr, place, p_init, back, o_d, D, HAS_INIT: tl.constexpr, MAS
 
 
 @triton.jit
-def _silu(b_y):
-    return b_y / (1.0 + tl.exp2(b_y * -1.4426950408889634))
+def sigmoid(x, FAST: tl.constexpr):
+    """1 / (1 + exp(-x)), where FAST by two one-instruction approximations (2**-22 and 2**-23).
+
+    They are without the compiler's care for results below 2**-126: three instructions of sixteen.
+    """
+    x *= -1.4426950408889634
+    if FAST:
+        return tl.inline_asm_elementwise(
+            "{ ex2.approx.ftz.f32 $0, $1; add.f32 $0, $0, 1.0; rcp.approx.ftz.f32 $0, $0; }",
+            "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1,
+        )  # fmt: skip
+    else:
+        return 1.0 / (1.0 + tl.exp2(x))
 
 
 @triton.jit
-def silu_grad(b_g, b_pre):
+def silu_grad(b_g, b_pre, FAST: tl.constexpr):
     """b_g times the slope of SiLU at b_pre."""
-    b_s = 1.0 / (1.0 + tl.exp2(b_pre * -1.4426950408889634))
+    b_s = sigmoid(b_pre, FAST)
     return b_g * (b_s * (1.0 + b_pre * (1.0 - b_s)))
 
 
@@ -122,13 +134,14 @@ def _sum(b_bias, b_w0, b_w1, b_w2, b_w3, b_x0, b_x1, b_x2, b_x3, K: tl.constexpr
 def _walk_forward(
     x_ptr, init_ptr, place_ptr, seq_ptr, y_ptr, b_w0, b_w1, b_w2, b_w3, b_bias,
     i_b, p_t, o_d, stride_t, L, D, K: tl.constexpr, SILU: tl.constexpr, HAS_INIT: tl.constexpr,
-    PACKED: tl.constexpr, EDGE: tl.constexpr, BLOCK_T: tl.constexpr,
+    PACKED: tl.constexpr, EDGE: tl.constexpr, FAST: tl.constexpr, STAGES: tl.constexpr,
+    BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     """y of BLOCK_T rows. Without EDGE all of them exist and see nothing but rows of x."""
     b_1 = _before(x_ptr, p_t - 1, stride_t, o_d, D)
     b_2 = _before(x_ptr, p_t - 2, stride_t, o_d, D)
     b_3 = _before(x_ptr, p_t - 3, stride_t, o_d, D)
-    for _ in range(0, BLOCK_T, 4):
+    for _ in tl.range(0, BLOCK_T, 4, num_stages=STAGES):
         b_4 = _row(x_ptr, p_t, stride_t, L, o_d, D, EDGE)
         b_5 = _row(x_ptr, p_t + 1, stride_t, L, o_d, D, EDGE)
         b_6 = _row(x_ptr, p_t + 2, stride_t, L, o_d, D, EDGE)
@@ -152,7 +165,7 @@ def _walk_forward(
                 )  # fmt: skip
             b_y = _sum(b_bias, b_w0, b_w1, b_w2, b_w3, b_x0, b_x1, b_x2, b_x3, K)
             if SILU:
-                b_y = _silu(b_y)
+                b_y *= sigmoid(b_y, FAST)
             tl.store(y_ptr + p * D + o_d, b_y.to(y_ptr.dtype.element_ty), mask=m)
         b_1, b_2, b_3 = b_7, b_6, b_5
         p_t += 4
@@ -163,7 +176,8 @@ def causal_conv1d_fwd_kernel(
     x_ptr, w_ptr, bias_ptr, init_ptr, place_ptr, seq_ptr, y_ptr, last_ptr,
     stride_b, L, STRIDE_T: tl.constexpr, D: tl.constexpr,
     K: tl.constexpr, SILU: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_INIT: tl.constexpr,
-    PACKED: tl.constexpr, LAST: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
+    PACKED: tl.constexpr, FAST: tl.constexpr, LAST: tl.constexpr, STAGES: tl.constexpr,
+    BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """y for BLOCK_T tokens and BLOCK_D channels, K <= 4. Grid: (d blocks · t blocks · b).
 
@@ -184,17 +198,17 @@ def causal_conv1d_fwd_kernel(
     if PACKED:
         _walk_forward(
             x_ptr, init_ptr, place_ptr, seq_ptr, y_ptr, b_w0, b_w1, b_w2, b_w3, b_bias,
-            i_b, p_t, o_d, STRIDE_T, L, D, K, SILU, HAS_INIT, PACKED, True, BLOCK_T,
+            i_b, p_t, o_d, STRIDE_T, L, D, K, SILU, HAS_INIT, PACKED, True, FAST, STAGES, BLOCK_T,
         )  # fmt: skip
     elif inner:
         _walk_forward(
             x_ptr, init_ptr, place_ptr, seq_ptr, y_ptr, b_w0, b_w1, b_w2, b_w3, b_bias,
-            i_b, p_t, o_d, STRIDE_T, L, D, K, SILU, HAS_INIT, PACKED, False, BLOCK_T,
+            i_b, p_t, o_d, STRIDE_T, L, D, K, SILU, HAS_INIT, PACKED, False, FAST, STAGES, BLOCK_T,
         )  # fmt: skip
     else:
         _walk_forward(
             x_ptr, init_ptr, place_ptr, seq_ptr, y_ptr, b_w0, b_w1, b_w2, b_w3, b_bias,
-            i_b, p_t, o_d, STRIDE_T, L, D, K, SILU, HAS_INIT, PACKED, True, BLOCK_T,
+            i_b, p_t, o_d, STRIDE_T, L, D, K, SILU, HAS_INIT, PACKED, True, FAST, STAGES, BLOCK_T,
         )  # fmt: skip
     if LAST:  # known to the compiler, unlike the next
         if i_t == tiles - 1:
@@ -209,7 +223,7 @@ def _backward_step(
     b_1, b_2, b_3, b_d1, b_d2, b_d3, b_dw0, b_dw1, b_dw2, b_dw3, b_db,
     i_b, first, p_t, o_d, stride_t, L, D,
     K: tl.constexpr, SILU: tl.constexpr, HAS_INIT: tl.constexpr, PACKED: tl.constexpr,
-    EDGE: tl.constexpr, OWN: tl.constexpr,
+    EDGE: tl.constexpr, OWN: tl.constexpr, FAST: tl.constexpr,
 ):  # fmt: skip
     """Four rows of the walk, or past the program's own (not OWN) the three that reach back to it.
 
@@ -242,7 +256,7 @@ def _backward_step(
             )  # fmt: skip
         if SILU:
             b_pre = _sum(b_bias, b_w0, b_w1, b_w2, b_w3, b_x0, b_x1, b_x2, b_x3, K)
-            b_g = silu_grad(b_g, b_pre)
+            b_g = silu_grad(b_g, b_pre, FAST)
             if EDGE:  # beyond the end, an infinite row before it would make the slope a NaN
                 b_g = tl.where(p < L, b_g, 0.0)
         if OWN:
@@ -275,7 +289,8 @@ def _walk_backward(
     x_ptr, init_ptr, place_ptr, seq_ptr, g_ptr, dx_ptr, part_ptr,
     b_w0, b_w1, b_w2, b_w3, b_bias, i_b, first, o_d, stride_t, L, D,
     K: tl.constexpr, SILU: tl.constexpr, HAS_INIT: tl.constexpr, PACKED: tl.constexpr,
-    EDGE: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
+    EDGE: tl.constexpr, FAST: tl.constexpr, STAGES: tl.constexpr, BLOCK_T: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """dx of BLOCK_T rows and their share of dw and dbias; EDGE as in `_walk_forward`."""
     m_d = o_d < D
@@ -288,17 +303,17 @@ def _walk_backward(
     b_2 = _before(x_ptr, first - 2, stride_t, o_d, D)
     b_3 = _before(x_ptr, first - 3, stride_t, o_d, D)
     p_t = first
-    for _ in range(0, BLOCK_T, 4):
+    for _ in tl.range(0, BLOCK_T, 4, num_stages=STAGES):
         b_1, b_2, b_3, b_d1, b_d2, b_d3, b_dw0, b_dw1, b_dw2, b_dw3, b_db = _backward_step(
             x_ptr, init_ptr, place_ptr, seq_ptr, g_ptr, dx_ptr, b_w0, b_w1, b_w2, b_w3, b_bias,
             b_1, b_2, b_3, b_d1, b_d2, b_d3, b_dw0, b_dw1, b_dw2, b_dw3, b_db,
-            i_b, first, p_t, o_d, stride_t, L, D, K, SILU, HAS_INIT, PACKED, EDGE, True,
+            i_b, first, p_t, o_d, stride_t, L, D, K, SILU, HAS_INIT, PACKED, EDGE, True, FAST,
         )  # fmt: skip
         p_t += 4
     b_1, b_2, b_3, b_d1, b_d2, b_d3, b_dw0, b_dw1, b_dw2, b_dw3, b_db = _backward_step(
         x_ptr, init_ptr, place_ptr, seq_ptr, g_ptr, dx_ptr, b_w0, b_w1, b_w2, b_w3, b_bias,
         b_1, b_2, b_3, b_d1, b_d2, b_d3, b_dw0, b_dw1, b_dw2, b_dw3, b_db,
-        i_b, first, p_t, o_d, stride_t, L, D, K, SILU, HAS_INIT, PACKED, True, False,
+        i_b, first, p_t, o_d, stride_t, L, D, K, SILU, HAS_INIT, PACKED, True, False, FAST,
     )  # fmt: skip
     p_part = part_ptr + o_d
     tl.store(p_part, b_dw0, mask=m_d)
@@ -316,7 +331,8 @@ def causal_conv1d_bwd_kernel(
     x_ptr, w_ptr, bias_ptr, init_ptr, place_ptr, seq_ptr, g_ptr, dx_ptr, part_ptr,
     stride_b, L, STRIDE_T: tl.constexpr, D: tl.constexpr,
     K: tl.constexpr, SILU: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_INIT: tl.constexpr,
-    PACKED: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
+    PACKED: tl.constexpr, FAST: tl.constexpr, STAGES: tl.constexpr, BLOCK_T: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """dx for BLOCK_T tokens and this program's share of dw and dbias, K <= 4.
 
@@ -341,19 +357,19 @@ def causal_conv1d_bwd_kernel(
         _walk_backward(
             x_ptr, init_ptr, place_ptr, seq_ptr, g_ptr, dx_ptr, part_ptr,
             b_w0, b_w1, b_w2, b_w3, b_bias, i_b, first, o_d, STRIDE_T, L, D,
-            K, SILU, HAS_INIT, PACKED, True, BLOCK_T, BLOCK_D,
+            K, SILU, HAS_INIT, PACKED, True, FAST, STAGES, BLOCK_T, BLOCK_D,
         )  # fmt: skip
     elif inner:
         _walk_backward(
             x_ptr, init_ptr, place_ptr, seq_ptr, g_ptr, dx_ptr, part_ptr,
             b_w0, b_w1, b_w2, b_w3, b_bias, i_b, first, o_d, STRIDE_T, L, D,
-            K, SILU, HAS_INIT, PACKED, False, BLOCK_T, BLOCK_D,
+            K, SILU, HAS_INIT, PACKED, False, FAST, STAGES, BLOCK_T, BLOCK_D,
         )  # fmt: skip
     else:
         _walk_backward(
             x_ptr, init_ptr, place_ptr, seq_ptr, g_ptr, dx_ptr, part_ptr,
             b_w0, b_w1, b_w2, b_w3, b_bias, i_b, first, o_d, STRIDE_T, L, D,
-            K, SILU, HAS_INIT, PACKED, True, BLOCK_T, BLOCK_D,
+            K, SILU, HAS_INIT, PACKED, True, FAST, STAGES, BLOCK_T, BLOCK_D,
         )  # fmt: skip
 
 
@@ -387,7 +403,7 @@ def state_grad_kernel(
     x_ptr, w_ptr, bias_ptr, init_ptr, cu_ptr, g_ptr, dinit_ptr,
     stride_b, stride_t, L, D,
     K: tl.constexpr, SILU: tl.constexpr, HAS_BIAS: tl.constexpr, PACKED: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    FAST: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the initial state through the first K - 1 outputs. Grid: (d blocks · s)."""
     i_d, _, i_s, _ = tile_of(1, D, 1, BLOCK_D)
@@ -418,7 +434,7 @@ def state_grad_kernel(
                     b_x = tl.load(x_ptr + past * stride_t + o_d, mask=m_x, other=0.0)
                     b_i = tl.load(init_ptr + (past + K - 1) * D + o_d, mask=m_i, other=0.0)
                     b_pre += b_w * (b_x.to(tl.float32) + b_i.to(tl.float32))
-                b_g = silu_grad(b_g, b_pre)
+                b_g = silu_grad(b_g, b_pre, FAST)
             b_w = tl.load(w_ptr + o_d * K + row - t, mask=m_d, other=0.0).to(tl.float32)
             b_d += b_w * tl.where(m_t, b_g, 0.0)
         p = (i_s * (K - 1) + row) * D + o_d

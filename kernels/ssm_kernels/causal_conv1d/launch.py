@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import triton
 from torch import Tensor
 
 from ssm_kernels.backend import check_device
@@ -20,9 +21,10 @@ from ssm_kernels.tiling import ceil_div, power_of_2
 from ssm_ref.packing import sequence_bounds
 
 ROLLED_TAPS = 4
-# Rows of one program, and channels of one lane: H200, November 2026.
+# Rows of one program, channels of one lane, steps in flight: H200, November 2026.
 BLOCK_T_FWD, BLOCK_T_BWD = 16, 64
 LANE_FWD, LANE_BWD = 4, 2
+STAGES_FWD, STAGES_BWD = 1, 2
 WIDE_TILE = {"BLOCK_T": 32, "BLOCK_D": 64}
 SUM_TILE = {"BLOCK_R": 64, "BLOCK_D": 128}
 
@@ -65,7 +67,7 @@ def conv(
         launch_forward[(programs,)](
             x, weight, _row(bias), init, place, sequence, y, last, x.stride(0), length,
             STRIDE_T=x.stride(1), D=d, **flags,
-            LAST=writes_last, BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
+            LAST=writes_last, STAGES=STAGES_FWD, BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
         )  # fmt: skip
     elif y.numel():
         launch_wide[_wide_grid(x)](
@@ -117,7 +119,7 @@ def conv_backward(
         launch_backward[(ceil_div(d, block_d) * blocks * b,)](
             x, weight, _row(bias), init, place, sequence, dy, dx, part, x.stride(0), length,
             STRIDE_T=x.stride(1), D=d, **flags,
-            BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
+            STAGES=STAGES_BWD, BLOCK_T=block_t, BLOCK_D=block_d, num_warps=warps,
         )  # fmt: skip
     else:
         part, dx = _wide_backward(dy, x, weight, _row(bias), init, place, sequence, flags)
@@ -129,7 +131,7 @@ def conv_backward(
     dinit = x.new_empty(0) if initial_state is None else torch.zeros_like(initial_state)
     if init is not None and init.numel():
         block_d, warps = _channels(d, LANE_FWD)
-        state_flags = {key: flags[key] for key in ("K", "SILU", "HAS_BIAS", "PACKED")}
+        state_flags = {key: flags[key] for key in ("K", "SILU", "HAS_BIAS", "PACKED", "FAST")}
         launch_state[(ceil_div(d, block_d) * init.shape[0],)](
             x, weight, _row(bias), init, cu_seqlens, dy, dinit, *sizes, **state_flags,
             BLOCK_D=block_d, num_warps=warps,
@@ -264,6 +266,7 @@ def _flags(
         "HAS_BIAS": bias is not None,
         "HAS_INIT": init is not None,
         "PACKED": cu_seqlens is not None,
+        "FAST": not triton.knobs.runtime.interpret,
     }
 
 

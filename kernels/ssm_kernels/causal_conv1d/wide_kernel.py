@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from ssm_kernels.causal_conv1d.kernel import silu_grad, tile_of
+from ssm_kernels.causal_conv1d.kernel import sigmoid, silu_grad, tile_of
 
 
 @triton.jit
@@ -26,7 +26,8 @@ def wide_conv1d_kernel(
     x_ptr, w_ptr, bias_ptr, init_ptr, place_ptr, seq_ptr, g_ptr, y_ptr,
     stride_b, stride_t, L, D,
     K: tl.constexpr, SILU: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_INIT: tl.constexpr,
-    PACKED: tl.constexpr, BACKWARD: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
+    PACKED: tl.constexpr, FAST: tl.constexpr, BACKWARD: tl.constexpr, BLOCK_T: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """y for one tile, or with BACKWARD the gradient of the sum before SiLU, for any K.
 
@@ -57,10 +58,10 @@ def wide_conv1d_kernel(
     if BACKWARD:
         b_g = tl.load(g_ptr + p_y, mask=m_y, other=0.0).to(tl.float32)
         if SILU:
-            b_g = silu_grad(b_g, b_y)
+            b_g = silu_grad(b_g, b_y, FAST)
         b_y = b_g
     elif SILU:
-        b_y = b_y * tl.sigmoid(b_y)
+        b_y *= sigmoid(b_y, FAST)
     tl.store(y_ptr + p_y, b_y.to(y_ptr.dtype.element_ty), mask=m_y)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import triton
 from torch import Tensor
 
 from ssm_kernels.backend import check_device
@@ -16,6 +17,7 @@ from ssm_kernels.tiling import power_of_2
 
 # Programs that share the rows in backward: H100 with 132 multiprocessors, November 2026.
 PROGRAMS_BWD = 264
+STAGES_BWD = 1  # rows on their way to shared memory: H200, November 2026
 MAX_WIDTH = 65536
 
 launch_forward, launch_backward = kept(gated_rms_norm_fwd_kernel), kept(gated_rms_norm_bwd_kernel)
@@ -37,7 +39,7 @@ def norm(
             rows_x, weight.contiguous(), rows_z, y, rstd, rows_x.stride(0),
             0 if rows_z is None else rows_z.stride(0), eps,
             D=d, WIDTH=d // groups, HAS_Z=z is not None, NORM_FIRST=norm_before_gate,
-            **blocks, num_warps=warps,
+            FAST=not triton.knobs.runtime.interpret, **blocks, num_warps=warps,
         )  # fmt: skip
     return y, rstd
 
@@ -73,7 +75,7 @@ def norm_backward(
         rows_x, weight.contiguous(), rows_z, dy.contiguous(), rstd, dx, dz, part,
         rows_x.stride(0), 0 if rows_z is None else rows_z.stride(0), rows,
         D=d, WIDTH=d // groups, HAS_Z=z is not None, NORM_FIRST=norm_before_gate,
-        **blocks, num_warps=warps,
+        FAST=not triton.knobs.runtime.interpret, STAGES=STAGES_BWD, **blocks, num_warps=warps,
     )  # fmt: skip
     return dx, part.sum(dim=0).to(weight.dtype), dz
 
