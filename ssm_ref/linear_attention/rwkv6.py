@@ -54,10 +54,14 @@ def rwkv6_case(
     r: Float[Tensor, "b l h n"],
     k: Float[Tensor, "b l h n"],
     v: Float[Tensor, "b l h p"],
-    w: Float[Tensor, "b l h n"],
+    log_w: Float[Tensor, "b l h n"],
 ) -> Case:
-    """Eq. (4) in the common recurrence, read before the step; Eq. (3) lacks only `bonus`."""
-    return Case(r, k, v, w.log(), read_before=True)
+    """Eq. (4) in the common recurrence, read before the step; Eq. (3) lacks only `bonus`.
+
+    The decay comes as its logarithm: in float32 w itself is 0 for rates above e^4.7, and the
+    logarithm of 0 has no gradient.
+    """
+    return Case(r, k, v, log_w, read_before=True)
 
 
 def bonus(
@@ -148,13 +152,13 @@ class RWKV6TimeMix(Mixer):
             zip(MIXED, (u[:, :, None] + step[:, :, None] * moved).unbind(dim=2), strict=True)
         )  # (1)
         rate = self.decay + torch.tanh(x["w"] @ self.decay_down) @ self.decay_up
-        w = torch.exp(-torch.exp(self.heads(rate).to(state_dtype(u))))  # (2)
+        log_w = -torch.exp(self.heads(rate).to(state_dtype(u)))  # (2)
         r, k, v = (
             self.heads(part(x[name]))
             for part, name in ((self.receptance, "r"), (self.key, "k"), (self.value, "v"))
         )
         rest = (F.silu(self.gate(x["g"])), bonus(r, k, v, self.u))
-        return Projected(rwkv6_case(r, k, v, w), u[:, -1], rest)
+        return Projected(rwkv6_case(r, k, v, log_w), u[:, -1], rest)
 
     def output(self, o: Float[Tensor, "b l h p"], *rest: Tensor) -> Float[Tensor, "b l d"]:
         """Normalised by heads, gated, mixed.    (5)"""

@@ -53,7 +53,7 @@ models = {
     "HGRN2": (hgrn2.hgrn2_recurrent(q, fade, v), hgrn2.hgrn2_case(q, fade, v)),
     "RWKV-6": (
         rwkv6.rwkv6_recurrent(q, k, v, fade, u),
-        rwkv6.rwkv6_case(q, k, v, fade),
+        rwkv6.rwkv6_case(q, k, v, fade.log()),
     ),
     "DeltaNet": (
         deltanet.delta_rule_recurrent(q, unit, v, beta),

@@ -29,8 +29,20 @@ def test_is_a_case_of_the_common_recurrence() -> None:
     r, k, v, w, u = operands()
     want = rwkv6_recurrent(r, k, v, w, u)
     for form in (recurrent, parallel, chunked):
-        o, _ = form(rwkv6_case(r, k, v, w))
+        o, _ = form(rwkv6_case(r, k, v, w.log()))
         torch.testing.assert_close(o + bonus(r, k, v, u), want, **EXACT)
+
+
+def test_a_decay_too_fast_for_float32_still_trains() -> None:
+    """exp(-exp(5)) is 0 in float32: the past is gone, and no gradient is NaN."""
+    layer = RWKV6TimeMix(RWKV6Config(d_model=8, d_head=4))
+    with torch.no_grad():
+        layer.decay[::2] = 5.0
+        layer.o_proj.weight.normal_()
+    layer(torch.randn(2, 9, 8)).square().sum().backward()
+    for name, parameter in layer.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
 
 
 def test_is_the_sum_of_the_paper() -> None:
