@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 # Numbers worked on at once by one step over all chunks: 256 KiB of float32 stay in a cache.
 STEP_SIZE = 65_536
@@ -33,22 +32,24 @@ def associative_scan_core(
 
 
 class LinearRecurrence(torch.autograd.Function):
-    """h_t = a_t h_{t−1} + u_t along axis 1, from zero."""
+    """h_t = a_t h_{t−1} + u_t along axis 1, from zero; its gradients can be differentiated too."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, u: Tensor) -> Tensor:
+    def forward(a: Tensor, u: Tensor) -> Tensor:
         """All h_t."""
-        h = tree_scan(a, u)
-        ctx.save_for_backward(a, h)
-        return h
+        return tree_scan(a, u)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Keep what the adjoint needs."""
+        ctx.save_for_backward(inputs[0], output)
+
+    @staticmethod
     def backward(ctx: Any, grad_h: Tensor) -> tuple[Tensor, Tensor]:
         """Adjoint (8): the same scan, run from the end."""
         a, h = ctx.saved_tensors
         later = torch.cat([a[:, 1:], torch.zeros_like(a[:, :1])], dim=1).conj()
-        g = tree_scan(later.flip(1), grad_h.flip(1)).flip(1)  # (8)
+        g = LinearRecurrence.apply(later.flip(1), grad_h.flip(1)).flip(1)  # (8)
         before = torch.cat([torch.zeros_like(h[:, :1]), h[:, :-1]], dim=1)
         return g * before.conj(), g
 
@@ -57,7 +58,7 @@ def tree_scan(a: Tensor, u: Tensor) -> Tensor:
     """h_t = a_t h_{t−1} + u_t along axis 1: join neighbours, scan half as many, fill the gaps."""
     l = a.shape[1]
     if l == 1:
-        return u
+        return u.clone()  # never the operand itself
     even, odd = slice(0, l - l % 2, 2), slice(1, None, 2)
     joined = tree_scan(a[:, odd] * a[:, even], a[:, odd] * u[:, even] + u[:, odd])  # (7)
     h = torch.empty_like(u)
@@ -80,7 +81,7 @@ def chunked_scan_core(
     """Chunks side by side: local end states, a short scan over chunks, then the outputs."""
     if chunk_size is None:
         chunk_size = _chunk_size(x.shape[1], h.numel())
-    y, h = ChunkedScan.apply(x, dt, A, B, C, h, chunk_size)
+    y, h, _ = ChunkedScan.apply(x, dt, A, B, C, h, chunk_size)
     return y, h
 
 
@@ -97,9 +98,9 @@ class ChunkedScan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor, size: int
-    ) -> tuple[Tensor, Tensor]:
-        """Output and last state."""
+        x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor, size: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Output, last state, and the state at the start of every chunk."""
         l = x.shape[1]
         x_c, dt_c, B_c, C_c = (_to_chunks(t, size) for t in (x, dt, B, C))
         u_c = x_c * dt_c  # q b c g p
@@ -110,15 +111,22 @@ class ChunkedScan(torch.autograd.Function):
         for i in range(size):
             _advance(state, a, dt_c[i], A, u_c[i], B_c[i])
             torch.matmul(state, C_c[i, ..., None], out=y_c[i, ..., None])  # (5)
-        ctx.save_for_backward(x, dt, A, B, C, starts)
-        ctx.size = size
-        return _from_chunks(y_c, l), state[:, -1].clone()
+        return _from_chunks(y_c, l), state[:, -1].clone(), starts
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor, grad_h: Tensor) -> tuple[Tensor | None, ...]:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep the operands and the chunks' starts."""
+        *operands, ctx.size = inputs
+        ctx.mark_non_differentiable(output[2])
+        ctx.save_for_backward(*operands, output[2])
+
+    @staticmethod
+    def backward(ctx: Any, grad_y: Tensor, grad_h: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of every operand; states are recomputed from the chunks' starts."""
-        x, dt, A, B, C, starts = ctx.saved_tensors
+        *operands, starts = ctx.saved_tensors
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            return *_differentiable_gradients(operands, (grad_y, grad_h)), None
+        x, dt, A, B, C, _ = operands
         size, l = ctx.size, x.shape[1]
         x_c, dt_c, B_c, C_c, gy_c = (_to_chunks(t, size) for t in (x, dt, B, C, grad_y))
         u_c = x_c * dt_c
@@ -143,6 +151,18 @@ class ChunkedScan(torch.autograd.Function):
             dA += torch.einsum("bcgpn,bcgp->gpn", log_decay, dt_c[i].to(g.dtype))
         dx, ddt, dB, dC = (_from_chunks(t, l) for t in (dx, ddt, dB, dC))
         return dx, ddt, dA, dB, dC, g[:, 0].clone(), None
+
+
+def _differentiable_gradients(
+    operands: list[Tensor], grads: tuple[Tensor, Tensor]
+) -> list[Tensor | None]:
+    """Gradients with a graph of their own, by the tree: `create_graph` will differentiate again."""
+    with torch.enable_grad():
+        operands = [t.view_as(t) for t in operands]  # told apart, should two be one tensor
+        wanted = [t for t in operands if t.requires_grad]
+        outputs = associative_scan_core(*operands)
+        found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True))
+    return [next(found) if t.requires_grad else None for t in operands]
 
 
 def _to_chunks(t: Tensor, size: int) -> Tensor:

@@ -102,6 +102,38 @@ def test_gradcheck(name: str) -> None:
     assert torch.autograd.gradcheck(run, leaves)
 
 
+@pytest.mark.parametrize("complex_A", [False, True], ids=["real", "complex"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_second_derivatives_are_those_of_the_definition(name: str, complex_A: bool) -> None:
+    """Also where the loss is linear in y, and where one tensor is B and C."""
+    (x, dt, A, B, _), options = operands(1, 6, 2, 1, 3, complex_A=complex_A)
+    options = {key: options[key] for key in ("dt_bias", "dt_softplus", "initial_state")}
+
+    def second(scan: Any) -> tuple[Tensor, ...]:
+        x_, dt_, A_, B_ = leaves = [t.clone().requires_grad_() for t in (x, dt, A, B)]
+        y, h = scan(x_, dt_, A_, B_, B_, **options)
+        loss = y.sum() + h.abs().square().sum()
+        first = torch.autograd.grad(loss, leaves, create_graph=True)
+        return torch.autograd.grad(sum(g.abs().square().sum() for g in first), leaves)
+
+    for got, wanted in zip(second(ALGORITHMS[name]), second(selective_scan), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_gradients_by_torch_func(name: str) -> None:
+    args, options = operands(2, 9, 4, 2, 3)
+    scan = ALGORITHMS[name]
+
+    def loss(*args: Tensor) -> Tensor:
+        return scan(*args, **options)[0].sin().sum()
+
+    got = torch.func.grad(loss, argnums=(0, 1, 2, 3, 4))(*args)
+    leaves = [t.requires_grad_() for t in args]
+    wanted = torch.autograd.grad(selective_scan(*leaves, **options)[0].sin().sum(), leaves)
+    torch.testing.assert_close(got, wanted)
+
+
 @pytest.mark.parametrize(
     "missing",
     [*((name,) for name in OPTIONS), OPTIONS],
