@@ -1,10 +1,10 @@
 """Root-mean-square normalisation.
 
-    n = x / sqrt(mean(x²) + ε),  y = w ⊙ n                                    (1)
-    ∂x = (w ⊙ ∂y − n mean(w ⊙ ∂y ⊙ n)) / sqrt(mean(x²) + ε),  ∂w = Σ ∂y ⊙ n    (2)
+    s = 1 / sqrt(mean(x²) + ε),  y = w ⊙ s x                         (1)
+    ∂x = s (w ⊙ ∂y − x s² mean(w ⊙ ∂y ⊙ x)),  ∂w = Σ ∂y ⊙ s x        (2)
 
 Source: Zhang and Sennrich, Root Mean Square Layer Normalization, NeurIPS 2019. Eq. (2) is there
-so that x alone is kept for the backward pass: n is as large, and a model has a norm a branch.
+so that x alone is kept for the backward pass: s x is as large, and a model has a norm a branch.
 """
 
 from collections.abc import Callable
@@ -36,8 +36,9 @@ class RootMeanSquare(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
         """y in the dtype of x."""
-        n, _ = _normalised(x, eps)
-        return (n if weight is None else n * weight).to(x.dtype)  # (1)
+        wide, scale = _scaled(x, eps)
+        # In place on the product, which under vmap has every mapped axis, whichever operand had it.
+        return (wide * (1 if weight is None else weight)).mul_(scale).to(x.dtype)  # (1)
 
     @staticmethod
     def setup_context(
@@ -51,20 +52,21 @@ class RootMeanSquare(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
         """Eq. (2)."""
         x, weight = ctx.saved_tensors
-        n, scale = _normalised(x, ctx.eps)
-        wide = grad if weight is None else grad * weight
-        along = (wide * n).mean(dim=-1, keepdim=True)
-        grad_x = (scale * torch.addcmul(wide.to(n.dtype), n, along, value=-1)).to(x.dtype)
+        wide, scale = _scaled(x, ctx.eps)
+        grad = grad.to(wide.dtype)
+        both, weighted = grad * wide, grad if weight is None else grad * weight
+        along = (both if weight is None else both * weight).mean(dim=-1, keepdim=True) * scale**2
+        grad_x = (torch.addcmul(weighted, wide, along, value=-1) * scale).to(x.dtype)  # (2)
         if weight is None:
             return grad_x, None, None
-        return grad_x, (grad * n).sum_to_size(weight.shape).to(weight.dtype), None
+        return grad_x, (both * scale).sum_to_size(weight.shape).to(weight.dtype), None  # (2)
 
 
-def _normalised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """n of Eq. (1) and what x was multiplied by, float32 or wider."""
+def _scaled(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """x in float32 or wider, and s of Eq. (1)."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + eps)
-    return wide * scale, scale
+    norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    return wide, torch.rsqrt(norm.square() / x.shape[-1] + eps)
 
 
 class RMSNorm(nn.Module):

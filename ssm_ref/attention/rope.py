@@ -111,7 +111,7 @@ def rotate(
     t = torch.arange(start, start + x.shape[-2], device=x.device, dtype=wide)
     angle, scale = t[:, None, None] * theta, 1.0 if scaling is None else scaling.magnitude
     cos, sin = (scale * angle.cos()).to(x.dtype), (scale * angle.sin()).to(x.dtype)
+    cos, sin = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)  # l 1 p
     # Time before heads, as projections lay them out: so attention's output needs no copy either.
-    x1, x2 = x.transpose(1, 2).chunk(2, dim=-1)  # b l h p/2
-    turned = torch.cat([x1 * cos - x2 * sin, x1 * sin + x2 * cos], dim=-1)  # (2)
-    return turned.transpose(1, 2)
+    x = x.transpose(1, 2)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin).transpose(1, 2)  # (2)

@@ -102,8 +102,10 @@ def trapezoidal_chunked(
         raise ValueError(f"chunk_size must be at least 1; got {size}")
     # At a symbolic length a compiled graph takes wrong strides for a chunk of symbolic size.
     q = size if torch.compiler.is_compiling() else min(size, l)
-    # Padding has Δ = 0: it neither decays the state nor writes to it.
-    x, B, C, dt, A, lam = (F.pad(part, (*[0] * (2 * part.ndim - 3), -l % q)) for part in inputs)
+    x, B, C, dt, A, lam = inputs
+    if torch.compiler.is_compiling() or l % q:  # padding by nothing would still copy everything
+        # Padding has Δ = 0: it neither decays the state nor writes to it.
+        x, B, C, dt, A, lam = (F.pad(part, (*[0] * (2 * part.ndim - 3), -l % q)) for part in inputs)
     gamma, lead = lam * dt, (1 - lam) * dt
     c = gamma + F.pad(lead[:, 1:], (0, 0, 0, 1))
     G = past.H + lead[:, 0, :, None, None] * (past.x.mT @ past.B)
@@ -113,7 +115,7 @@ def trapezoidal_chunked(
     for xs, Bs, Cs, a, cs, gammas in zip(*spans, strict=True):
         y, G = _span(xs, Bs, Cs, a, cs, gammas, G, q=q)
         ys.append(y)
-    return torch.cat(ys, dim=1)[:, :l], G
+    return torch.cat(ys, dim=1).flatten(1, 2)[:, :l], G
 
 
 def _span(
@@ -126,26 +128,27 @@ def _span(
     G: Float[Tensor, "b h p n"],
     *,
     q: int,
-) -> tuple[Float[Tensor, "b l h r p"], Float[Tensor, "b h p n"]]:
+) -> tuple[Float[Tensor, "b c q h r p"], Float[Tensor, "b h p n"]]:
     """Eq. (9) in a few chunks of q places after the state G, and the state after them."""
     r = x.shape[3]
-    rows = (t.unflatten(1, (-1, q)).permute(0, 3, 1, 2, 4, 5).flatten(3, 4) for t in (x, B, C))
-    x, B, C = rows  # b h c qr n
+    # Rank before place: what the ranks of a place share is then broadcast over whole rows.
+    rows = (t.unflatten(1, (-1, q)).permute(0, 3, 1, 4, 2, 5).flatten(3, 4) for t in (x, B, C))
+    x, B, C = rows  # b h c rq n
     a, c, gamma = (t.mT.unflatten(2, (-1, q)) for t in (a, c, gamma))  # b h c q
     log_L = segsum(a)  # b h c t s
     weight = torch.diagonal_scatter(log_L.exp() * c[..., None, :], gamma, dim1=-2, dim2=-1)
     kept, decay = log_L[..., -1, :].exp() * c, a.cumsum(dim=-1).exp()
-    ends = decay[..., -1, None, None].unbind(dim=2)
-    if r > 1:
-        weight = weight.repeat_interleave(r, dim=-1).repeat_interleave(r, dim=-2)
-        kept, decay = (part.repeat_interleave(r, dim=-1) for part in (kept, decay))
-    writes = (x * kept[..., None]).mT @ B
+    scores = (C @ B.mT).unflatten(4, (r, q)).unflatten(3, (r, q)) * weight[..., None, :, None, :]
+    writes = (x.unflatten(3, (r, q)) * kept[..., None, :, None]).flatten(3, 4).mT @ B
     starts = []
+    ends = decay[..., -1, None, None].unbind(dim=2)
     for end, write in zip(ends, writes.unbind(dim=2), strict=True):
         starts.append(G)
-        G = end * G + write
-    y = (C @ B.mT * weight) @ x + decay[..., None] * (C @ torch.stack(starts, dim=2).mT)  # (9)
-    return y.unflatten(3, (q, r)).permute(0, 2, 3, 1, 4, 5).flatten(1, 2), G
+        G = torch.addcmul(write, end, G)
+    within, read = scores.flatten(5, 6).flatten(3, 4) @ x, C @ torch.stack(starts, dim=2).mT
+    within, read = (t.unflatten(3, (r, q)) for t in (within, read))
+    y = torch.addcmul(within, decay[..., None, :, None], read)  # (9)
+    return y.permute(0, 2, 4, 1, 3, 5), G
 
 
 def turn(
