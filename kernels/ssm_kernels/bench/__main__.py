@@ -2,8 +2,8 @@
 
 The rows of most value come first, and each is written as soon as it is known, so that a run that
 is cut short keeps what it has: first calls with an empty cache, which are timed while the rest is
-compiled, the headline shapes, the lengths, whole models (`language_model`), one layer of every
-kind (`layer`), and `torch.compile` of the definitions. Stages can be skipped.
+compiled, the headline shapes, whole models (`language_model`), one layer of every kind (`layer`),
+the lengths, and `torch.compile` of the definitions. Stages can be skipped.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     ops = args.op or OPS
     first_calls = [] if "cold" in args.skip else [op for op in cold.OPS if op in ops]
-    found = get_ready(ops, first_calls, start + min(600.0, 0.4 * args.budget))
+    found = get_ready(ops, first_calls, start + min(600.0, 0.3 * args.budget))
     tune_quickly()
     place = provenance(args.commit, " ".join(sys.argv[1:] if argv is None else argv))
     print(f"ready after {time.perf_counter() - start:.0f} s: {place}", flush=True)
@@ -110,10 +110,10 @@ def stages(
 
     lengths = {} if "lengths" in skip else LENGTHS
     yield from timed_cases(HEADLINE, ops, place, left, lambda _, impl: impl != COMPILED)
-    yield from timed_cases(lengths, ops, place, share(0.4), is_timed)
     for op, rows in WHOLE.items():
         if op in ops:
-            yield from rows(place, share(0.5))
+            yield from rows(place, share(0.4))
+    yield from timed_cases(lengths, ops, place, share(0.75), is_timed)
     yield from timed_cases(lengths, ops, place, share(0.5), is_slow)
     if "compiled" not in skip:
         yield from timed_cases(HEADLINE, ops, place, left, lambda _, impl: impl == COMPILED)
