@@ -38,7 +38,8 @@ def hgrn2_case(
     q: Float[Tensor, "b l h n"], f: Float[Tensor, "b l h n"], i: Float[Tensor, "b l h p"]
 ) -> Case:
     """Eq. (7) in the common recurrence: a decay f for every channel, and the key 1 - f."""
-    return Case(q, 1 - f, i, f.log())
+    # A gate that underflows to 0 forgets everything; its logarithm has no gradient to give.
+    return Case(q, 1 - f, i, f.clamp(min=torch.finfo(f.dtype).tiny).log())
 
 
 class LowerBounds(nn.Module):

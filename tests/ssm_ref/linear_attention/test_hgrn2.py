@@ -53,6 +53,20 @@ def test_a_deeper_layer_cannot_forget_faster_than_its_bound() -> None:
     assert bounds.logits.grad.any()
 
 
+def test_a_gate_that_underflows_forgets_everything_and_leaves_gradients_finite() -> None:
+    q, i = torch.randn(1, 9, 1, 4), torch.randn(1, 9, 1, 5)
+    gates = torch.randn(1, 9, 1, 4).index_fill(1, torch.tensor([3, 6]), -200.0).requires_grad_()
+    f = torch.sigmoid(gates)
+    assert f[:, 3].max() == 0
+    want = hgrn2_recurrent(q.double(), f.double(), i.double())
+    (wanted,) = torch.autograd.grad(want.sin().sum(), gates, retain_graph=True)
+    for form in (recurrent, chunked):
+        o, _ = form(hgrn2_case(q, f, i))
+        torch.testing.assert_close(o.double(), want, rtol=1e-4, atol=1e-5)
+        (got,) = torch.autograd.grad(o.sin().sum(), gates, retain_graph=True)
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_shapes_of_the_published_layer() -> None:
     assert sum(p.numel() for p in HGRN2(16, 8).parameters()) == 4 * 256 + 16
     with pytest.raises(ValueError, match="d_head=5 must divide d_model=16"):
