@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ssm_ref.foundations.scan import LinearScan
 
@@ -41,9 +40,10 @@ class WKVChunks(torch.autograd.Function):
         return _walk(*operands)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor, *grad_sums: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, grad_y: Tensor, *grad_sums: Tensor) -> tuple[Tensor | None, ...]:
         """Eqs. (8) and (9) on states that a second walk writes down."""
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            return _differentiable_gradients(ctx.saved_tensors, (grad_y, *grad_sums))
         k, v, w, u, *first = ctx.saved_tensors
         p, q, o = (torch.empty_like(k) for _ in range(3))
         y, _, _, last_o = _walk(k, v, w, u, *first, states=(p, q, o))
@@ -66,6 +66,32 @@ class WKVChunks(torch.autograd.Function):
         # The sums themselves are p e^o and q e^o: whoever gave o may have made it from keys.
         first_o = first_p * first[0] + first_q * first[1]
         return grad_k, grad_v, grad_w, bonus.sum(dim=(0, 1)), first_p, first_q, first_o
+
+
+def _differentiable_gradients(
+    operands: tuple[Tensor, ...], grads: tuple[Tensor, ...]
+) -> tuple[Tensor | None, ...]:
+    """Gradients with a graph of their own, token by token, for `create_graph`."""
+    with torch.enable_grad():
+        operands = tuple(t.view_as(t) for t in operands)  # told apart, should two be one tensor
+        wanted = [t for t in operands if t.requires_grad]
+        outputs = _token_by_token(*operands)
+        found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True))
+    return tuple(next(found) if t.requires_grad else None for t in operands)
+
+
+def _token_by_token(
+    k: Tensor, v: Tensor, w: Tensor, u: Tensor, p: Tensor, q: Tensor, o: Tensor
+) -> tuple[Tensor, ...]:
+    """The walk of `WKVChunks` by Eqs. (4) and (5) out of place."""
+    ys = []
+    for k_t, v_t in zip(k.unbind(dim=1), v.unbind(dim=1), strict=True):
+        new = (k_t + u - o).clamp(max=LARGEST_EXPONENT).exp()
+        ys.append((p + new * v_t) / (q + new))  # (4), its e^{m - o} divided out
+        o_next = torch.maximum(o - w, k_t)  # (5)
+        keep, write = (o - w - o_next).exp(), (k_t - o_next).exp()
+        p, q, o = keep * p + write * v_t, keep * q + write, o_next  # (5)
+    return torch.stack(ys, dim=1), p, q, o
 
 
 def _walk(
