@@ -186,15 +186,17 @@ class LinkWriter:
 
 def short_reference(authors: tuple[str, ...], year: int, language: str) -> str:
     """Return the authors' family names and the year: `Gu & Dao, 2023`, `Kimi Team, 2025`."""
-    names = [_family(author.split()) for author in authors]
+    names = [family_name(author) for author in authors]
     if len(names) > 2 or "et al." in authors:
         return f"{names[0]} {'и др.' if language == 'ru' else 'et al.'}, {year}"
     return f"{(' и ' if language == 'ru' else ' & ').join(names)}, {year}" if names else str(year)
 
 
-def _family(name: list[str]) -> str:
+def family_name(author: str) -> str:
+    """Return a person's family name, and a body's name in full."""
+    name = author.split()
     if name[-1] in BODIES:
-        return " ".join(name)
+        return author
     return " ".join(name[-2:] if len(name) > 1 and name[-2] in PARTICLES else name[-1:])
 
 

@@ -7,10 +7,12 @@ from html import escape
 
 import networkx as nx
 
+from ssm_tools.concepts import Paper
 from ssm_tools.notes import Note
 from ssm_tools.site.engine_page import engine_page
 from ssm_tools.site.families import family_of, family_rank, hue
 from ssm_tools.site.ledger import ledger_page
+from ssm_tools.site.links import family_name
 from ssm_tools.site.markdown import TocItem
 from ssm_tools.site.model import Page, Sources
 from ssm_tools.site.notes_pages import description_of
@@ -180,7 +182,7 @@ def references_page(sources: Sources, language: str) -> Page:
             for key in dict.fromkeys(citation.key for citation in note.citations):
                 citing[key].append(note)
     rows, plain = [], []
-    for paper in sorted(sources.papers.values(), key=lambda p: (p.authors[:1], p.year)):
+    for paper in sorted(sources.papers.values(), key=_shelf):
         links = ", ".join(
             f'<a href="{escape(relative(sources.addresses[note.id], address))}">'
             f"{escape(note.title)}</a>"
@@ -192,9 +194,10 @@ def references_page(sources: Sources, language: str) -> Page:
         authors = escape(", ".join(paper.authors))
         rows.append(
             f'<li id="{escape(paper.key)}">{authors}. {named}. '
-            f"<i>{escape(paper.venue)}</i>, {paper.year}.{cited}</li>"
+            f"<i>{escape(paper.venue)}</i>, {paper.year}{escape(_number(paper))}.{cited}</li>"
         )
-        plain.append(f"- {', '.join(paper.authors)}. {paper.title}. {paper.venue}, {paper.year}.\n")
+        written = f"{paper.venue}, {paper.year}{_number(paper)}"
+        plain.append(f"- {', '.join(paper.authors)}. {paper.title}. {written}.\n")
     html = f'<ul class="refs" lang="en">{"".join(rows)}</ul>'
     markdown = f"# {words['references']}\n\n{''.join(plain)}"
     return Page(address, language, words["references"], html, "list", markdown=markdown)
@@ -235,3 +238,14 @@ def note_link(sources: Sources, note: Note, address: str, fragment: str = "") ->
     """Return a link to a note from the page at an address."""
     href = escape(with_fragment(relative(sources.addresses[note.id], address), fragment))
     return f'<a href="{href}">{escape(note.title)}</a>'
+
+
+def _shelf(paper: Paper) -> tuple[str, int, str]:
+    """Where a work stands: by the first author's family name, then by year."""
+    return family_name(paper.authors[0]).casefold() if paper.authors else "", paper.year, paper.key
+
+
+def _number(paper: Paper) -> str:
+    if paper.arxiv:
+        return f". arXiv:{paper.arxiv}"
+    return f". doi:{paper.doi}" if paper.doi else ""
