@@ -202,11 +202,14 @@ class LinearScan(torch.autograd.Function):
     """Eq. (2) along axis 1 from a zero state, with its adjoint."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, u: Tensor) -> Tensor:
+    def forward(a: Tensor, u: Tensor) -> Tensor:
         """All states, by chunks."""
-        h = _chunked_states(a, u)
-        ctx.save_for_backward(a, h)
-        return h
+        return _chunked_states(a, u)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Keep what the adjoint needs."""
+        ctx.save_for_backward(inputs[0], output)
 
     @staticmethod
     def backward(ctx: Any, grad_h: Tensor) -> tuple[Tensor, Tensor]:

@@ -139,6 +139,14 @@ def test_gradients_twice(dtype: torch.dtype, l: int) -> None:
     assert torch.autograd.gradgradcheck(linear_scan, operands)
 
 
+def test_gradients_by_torch_func() -> None:
+    a, u = pairs(9)
+    got = torch.func.grad(lambda a, u: linear_scan(a, u).sin().sum(), argnums=(0, 1))(a, u)
+    a, u = a.requires_grad_(), u.requires_grad_()
+    wanted = torch.autograd.grad(linear_recurrence(a, u).sin().sum(), (a, u))
+    torch.testing.assert_close(got, wanted)
+
+
 def test_gradient_is_the_scan_from_the_end() -> None:
     a, u = (x.requires_grad_() for x in pairs(12))
     h = linear_scan(a, u)
