@@ -10,59 +10,92 @@ from ssm_ref.training.metrics import read_rows
 EXPERIMENTS = Path(ssm_ref.__file__).parents[1] / "docs" / "experiments"
 
 
-NAMES = {
-    "mamba_negative": "Mamba, eigenvalues in (-1, 1)",
-    "deltanet_negative": "DeltaNet, eigenvalues in (-1, 1)",
-}
+def runs(experiment):
+    return {r["variant"]: r for r in read_rows(EXPERIMENTS / f"{experiment}_paper.jsonl")}
 
 
-def above_chance(accuracy: float, classes: int) -> float:
+def above_chance(accuracy, classes):
     return (accuracy - 1 / classes) / (1 - 1 / classes)
 
 
-# %% shown
-rows = [row for path in sorted(EXPERIMENTS.glob("*_paper.jsonl")) for row in read_rows(path)]
-published = {
-    ("copying_paper", "mamba"): "",
-    ("induction_heads_paper", "attention"): "1.000",
-    ("modular_arithmetic_paper", "mamba3"): "",
-    ("parity_paper", "mamba_negative"): "1.000 beyond 40",
-    ("parity_paper", "deltanet_negative"): "1.000 beyond 40",
-    ("selective_copying_paper", "mamba_fast"): "0.998",
+NAMES = {
+    "mamba": "Mamba, (0, 1)",
+    "mamba_negative": "Mamba, (-1, 1)",
+    "mamba3": "Mamba-3",
+    "deltanet": "DeltaNet, (0, 1)",
+    "deltanet_negative": "DeltaNet, (-1, 1)",
+}
+PUBLISHED = {
+    "parity": {"mamba": 0, "mamba_negative": 1, "deltanet": 0.017, "deltanet_negative": 1},
+    "modular_arithmetic": {
+        "mamba": 0.095,
+        "mamba_negative": 0.241,
+        "deltanet": 0.314,
+        "deltanet_negative": 0.971,
+    },
 }
 
-print("experiment          variant            steps of planned      right   published")
-for row in rows:
-    name = row["experiment"].removesuffix("_paper")
-    theirs = published.get((row["experiment"], row["variant"]), "")
-    print(
-        f"{name:19} {row['variant']:17} {row['steps']:6,} of {row['planned']:7,}   "
-        f"{row['final']['accuracy']:6.3f}   {theirs}"
-    )
+# %% shown
+print("at the length of training     steps of planned      right   published")
+for experiment, variant, theirs in (
+    ("selective_copying", "mamba_small_batch", "0.998"),
+    ("induction_heads", "mamba", "1.000"),
+    ("induction_heads", "attention", "1.000"),
+    ("associative_recall", "attention", ""),
+    ("copying", "attention", ""),
+    ("copying", "mamba", ""),
+):
+    row = runs(experiment)[variant]
+    name = f"{experiment}, {variant.partition('_')[0]}"
+    steps = f"{row['steps']:,} of {row['planned']:,}"
+    print(f"{name:28}{steps:>18}{row['final']['accuracy']:11.3f}   {theirs}".rstrip())
+
+fig, axes = plt.subplots(2, 2, figsize=(7.2, 5.4), layout="constrained")
+for ax, experiment, classes in zip(axes[0], PUBLISHED, (2, 5), strict=True):
+    lengths = [
+        next(iter(entry["changed"].values())) for entry in runs(experiment)["mamba"]["evaluate"]
+    ]
+    head = "".join(f"{length:>7}" for length in lengths)
+    print(f"\n{experiment}, share above chance{'':{24 - len(experiment)}}{head}   published")
+    for variant, row in runs(experiment).items():
+        shares = [above_chance(entry["accuracy"], classes) for entry in row["evaluate"]]
+        theirs = PUBLISHED[experiment].get(variant)
+        steps = f"{row['steps']:,} of {row['planned']:,}"
+        line = "".join(f"{share:7.3f}" for share in shares)
+        theirs = "" if theirs is None else f"{theirs:.3f}"
+        print(f"  {NAMES[variant]:20}{steps:>20} {line}   {theirs}".rstrip())
+        ax.plot(lengths, shares, marker=".", label=NAMES[variant])
+    ax.set_xscale("log", base=2)
+    ax.set(ylabel="share above chance", ylim=(-0.05, 1.05))
+axes[0, 0].set(title="parity", xlabel="bits")
+axes[0, 1].set(title="arithmetic modulo 5", xlabel="numbers")
+axes[0, 0].legend(fontsize="small")
+
+mamba = runs("induction_heads")["mamba"]
+right = {entry["changed"]["length"]: entry["accuracy"] for entry in mamba["evaluate"]}
+right = dict(sorted({**right, 256: mamba["final"]["accuracy"]}.items()))
+print("\ninduction heads by length, Mamba (published: 1.000 at every one)")
+print("  " + "  ".join(f"{length:,}: {share:.3f}" for length, share in right.items()))
+axes[1, 0].semilogx(list(right), list(right.values()), marker=".", base=2)
+axes[1, 0].axvline(256, color="gray", linestyle=":")
+axes[1, 0].set(title="induction heads, Mamba", xlabel="length", ylabel="accuracy")
 
 (text,) = read_rows(EXPERIMENTS / "bytes_large.jsonl")
-bits = text["final"]["loss"] / math.log(2)
-done = f"{text['steps']:,} of {text['planned']:,}"
-print(f"bytes_large         {text['variant']:17} {done:>17}   {bits:.2f} bits a byte")
+print("\nbytes_large, Russian, bits a byte that was held out")
+best = min(text["validation"], key=lambda point: point[1])
+for step, nats, _ in (best, text["validation"][-1]):
+    print(f"  step {step:,} of {text['planned']:,}: {nats / math.log(2):.2f}")
 
-print("\nparity, share above chance    40 bits   64   128   256 (the first 40 left out)")
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.8))
-for row in read_rows(EXPERIMENTS / "parity_paper.jsonl"):
-    scores = [row["final"], *row["evaluate"]]
-    shares = "".join(f"{above_chance(entry['accuracy'], 2):7.3f}" for entry in scores)
-    print(f"{row['variant']:27}{shares}")
-    left.semilogy(*zip(*row["curve"], strict=True), label=NAMES[row["variant"]])
-for row in read_rows(EXPERIMENTS / "copying_paper.jsonl"):
-    right.plot(
-        *zip(*((8 * s, loss) for s, loss in row["curve"]), strict=True), label=row["variant"]
-    )
-left.set(title="parity, 40 bits", xlabel="step (of 20,000)", ylabel="loss")
-right.set(title="copying, width 1024", xlabel="strings seen", ylabel="loss")
-for ax in (left, right):
-    ax.legend(fontsize="small")
-fig.tight_layout()
+for variant, row in runs("copying").items():
+    strings, _, letters = zip(*row["validation"], strict=True)
+    name = {"mamba": "Mamba"}.get(variant, variant)
+    axes[1, 1].plot([8 * s for s in strings], letters, label=name)
+axes[1, 1].set(title="copying", xlabel="strings seen", ylabel="letters right")
+axes[1, 1].legend(fontsize="small")
+for ax in axes[1]:
+    ax.set_ylim(-0.05, 1.05)
+plt.show()
 
 # %% check
-best = {row["variant"]: row for row in read_rows(EXPERIMENTS / "parity_paper.jsonl")}
-assert above_chance(best["mamba_negative"]["evaluate"][-1]["accuracy"], 2) > 0.99
-assert all(row["steps"] < row["planned"] for row in rows)
+assert runs("selective_copying")["mamba_small_batch"]["final"]["accuracy"] > 0.99
+assert right[65536] == 1.0

@@ -7,7 +7,8 @@ from ssm_ref.training.metrics import read_rows
 EXPERIMENTS = Path(ssm_ref.__file__).parents[1] / "docs" / "experiments"
 
 # %% shown
-rows = [row for path in sorted(EXPERIMENTS.glob("*.jsonl")) for row in read_rows(path)]
+configs = sorted(EXPERIMENTS.glob("*.toml"))
+rows = [row for path in configs for row in read_rows(path.with_suffix(".jsonl"))]
 print(f"{'experiment':24} {'variant':17} {'steps':>17} {'time':>5}  {'date':10}  commit")
 for row in rows:
     dirty = "+" if row["commit"].endswith("+") else ""

@@ -498,7 +498,9 @@ def test_coding() -> None:
     other = {name: row["evaluate"][0]["accuracy"] for name, row in rows.items()}
     assert rows["sharing"]["evaluate"][0]["changed"] == {"flipped": True}
     assert other["sharing"] == right["sharing"]
-    assert other["one"] != right["one"]
+    nats = {name: row["final"]["loss"] for name, row in rows.items()}
+    assert rows["sharing"]["evaluate"][0]["loss"] == pytest.approx(nats["sharing"], abs=1e-3)
+    assert abs(rows["one"]["evaluate"][0]["loss"] - nats["one"]) > 5e-3
     assert max(right.values()) - min(right.values()) < 0.03
 
 

@@ -103,13 +103,56 @@ def test_modular_arithmetic() -> None:
     assert all(at(row, numbers=64, after=8)["accuracy"] < 0.5 for row in found.values())
 
 
+def above_chance(row: dict[str, Any], classes: int, **changed: int) -> float:
+    """The share of right answers above chance, as Grazzi et al. count it."""
+    return (float(at(row, **changed)["accuracy"]) - 1 / classes) / (1 - 1 / classes)
+
+
 def test_parity_at_the_size_of_the_paper() -> None:
-    signed = runs("parity_paper")["mamba_negative"]
-    assert signed["steps"] < 1_000
-    assert signed["final"]["exact"] > 0.99
-    for length in (64, 128, 256):
-        above_chance = 2 * at(signed, length=length, after=40)["accuracy"] - 1
-        assert above_chance > 0.99
+    found = runs("parity_paper")
+    for name in ("mamba_negative", "deltanet_negative"):
+        assert found[name]["final"]["exact"] == 1.0
+        assert above_chance(found[name], 2, length=128, after=40) > 0.99
+        assert above_chance(found[name], 2, length=256, after=40) > 0.85
+    for name in ("mamba", "deltanet"):
+        assert found[name]["final"]["exact"] > 0.99
+        assert above_chance(found[name], 2, length=256, after=40) < 0.2
+
+
+def test_arithmetic_at_the_size_of_the_paper() -> None:
+    share = {
+        name: above_chance(row, 5, numbers=32, after=20)
+        for name, row in runs("modular_arithmetic_paper").items()
+    }
+    assert share["deltanet_negative"] > 0.9
+    assert 0.75 < share["mamba_negative"] < 0.85
+    assert share["mamba"] < 0.4
+
+
+def test_selective_copying_at_the_size_of_the_paper() -> None:
+    mamba = runs("selective_copying_paper")["mamba_small_batch"]
+    assert mamba["final"]["accuracy"] > 0.99
+    assert mamba["steps"] < 50_000
+    early = [right for step, _, right in mamba["validation"] if step <= 12_000]
+    assert max(early) < 0.08, "the leap comes later"
+
+
+def test_induction_heads_at_the_size_of_the_paper() -> None:
+    found = runs("induction_heads_paper")
+    assert found["mamba"]["final"]["accuracy"] == 1.0
+    for length in (64, 128, 512, 1024, 4096, 16384, 65536):
+        assert at(found["mamba"], length=length)["accuracy"] == 1.0
+    assert at(found["mamba"], length=262144)["accuracy"] > 0.9
+    assert at(found["mamba"], length=1048576)["accuracy"] > 0.6
+    assert found["attention"]["final"]["accuracy"] < 0.1
+    assert found["attention"]["steps"] < found["attention"]["planned"] / 4
+
+
+def test_copying_at_the_size_of_the_paper() -> None:
+    attention, mamba = (runs("copying_paper")[name] for name in ("attention", "mamba"))
+    assert abs(attention["steps"] - mamba["steps"]) < 100
+    assert attention["final"]["exact"] > 0.95
+    assert mamba["final"]["exact"] < 0.02
 
 
 def test_associative_recall() -> None:
