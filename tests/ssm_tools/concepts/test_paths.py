@@ -9,7 +9,10 @@ import pytest
 from ssm_tools.concepts import Concept, load_concepts
 from ssm_tools.concepts.paths import KEY, path_findings, reading_paths
 from ssm_tools.notes import NoteId, Vault, load_vault
+from ssm_tools.site.config import SiteConfig
+from ssm_tools.site.nav import Navigation
 from ssm_tools.site.path_nav import paths_html
+from ssm_tools.site.sources import read_sources
 
 ROOT = Path(__file__).parents[3]
 PATHS = """# Paths
@@ -104,6 +107,19 @@ def test_pages_know_their_place(tmp_path: Path) -> None:
     assert "learning_paths.md#kernels" in html
     assert html.count("<li>") == 2
     assert paths_html(paths, NoteId("en/ssm/topics/d.md"), WORDS, link) == ""
+
+
+def test_the_contents_of_the_site_follow_the_paths(tmp_path: Path) -> None:
+    english = PATHS.replace("| 1 | [[a]]", "| 1 | [[d]]").replace(
+        "| 3 | [[c#part", "| 3 | [[a#part"
+    )
+    vault(tmp_path, {}, english.replace(", [[a]] |", " |"))
+    sources, _ = read_sources(SiteConfig.for_project(tmp_path))
+    for language, order in (("ru", "abcd"), ("en", "dbac")):
+        notes = Navigation(sources, language).families["topics"]
+        assert [note.slug for note in notes] == [*order, "learning_paths"], (
+            "what is on no path, last"
+        )
 
 
 @pytest.mark.parametrize("language", ["ru", "en"])

@@ -20,7 +20,8 @@ from ssm_tools.site.tex import TexError, convert
         (r"\begin{cases} 1 & x \\ 2 & y \end{cases}", 'stretchy="true">{</mo>'),
         (r"\text{если } x < 1", "<mtext>если\u00a0</mtext>"),
         (r"\operatorname{softplus}(x)", ">softplus</mo>"),
-        (r"x'", "<mo>′</mo>"),
+        (r"x'", '<mrow><mi>x</mi><mo form="postfix" lspace="0" rspace="0">′</mo></mrow>'),
+        (r"P_n'", "′</mo></mrow><mi>n</mi></msub>"),
         ("a<b", "<mo>&lt;</mo>"),
     ],
 )

@@ -6,12 +6,14 @@ from collections import defaultdict
 from functools import lru_cache
 from html import escape
 
+from ssm_tools.concepts.paths import reading_paths
 from ssm_tools.notes import Note
 from ssm_tools.site.families import family_of, family_rank
 from ssm_tools.site.model import Page, Sources
 from ssm_tools.site.strings import family_title, strings
 from ssm_tools.site.urls import relative
 
+LATE = 9999  # after every year, and after every path
 WHOLE = 150  # notes: above this only the current family is listed on each page
 LISTS = ("graph", "topics", "references", "glossary", "claims", "engine", "api/index")
 NAMES = {"claims": "ledger", "api/index": "api"}
@@ -33,15 +35,22 @@ class Navigation:
         for note in sources.vault.notes.values():
             if sources.home(note) == language and note.key != "index.md":
                 self.families[family_of(sources, note)].append(note)
+        # the path and the step at which a note is read, on the first path that has it
+        self.places: dict[str, tuple[int, int]] = {}
+        for number, path in enumerate(reading_paths(sources.vault, language)):
+            for step in path.steps:
+                self.places.setdefault(step.note, (number, step.number))
         for notes in self.families.values():
             notes.sort(key=self._order)
         self._group = lru_cache(maxsize=None)(self._make_group)
         self._top = lru_cache(maxsize=None)(self._make_top)
         self.count = sum(map(len, self.families.values()))
 
-    def _order(self, note: Note) -> tuple[int, str]:
+    def _order(self, note: Note) -> tuple[tuple[int, int], int, str]:
+        """The order of the learning paths; what is on none comes after, by year and title."""
         concept = self.sources.concepts.get(note.concept)
-        return ((concept.year or 9999) if concept else 9999, note.title.casefold())
+        year = (concept.year or LATE) if concept else LATE
+        return self.places.get(note.id, (LATE, 0)), year, note.title.casefold()
 
     def html(self, page: Page) -> str:
         """Return the navigation as it stands on a page."""

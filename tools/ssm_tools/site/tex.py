@@ -140,15 +140,17 @@ class _Parser:
                 sup = sup + self.argument()
             else:
                 sub = sub + self.argument()
-        if primes:
-            sup = _row([_mo("′" * primes), sup] if sup else [_mo("′" * primes)])
+        markup = base.markup
+        if primes:  # the sign is high already: as a superscript it would be raised and shrunk again
+            prime = f'<mo form="postfix" lspace="0" rspace="0">{"′" * primes}</mo>'
+            markup = f"<mrow>{markup}{prime}</mrow>"
         if not sub and not sup:
-            return base.markup
+            return markup
         low, high, both = (
             ("munder", "mover", "munderover") if limits else ("msub", "msup", "msubsup")
         )
         name = both if sub and sup else low if sub else high
-        return f"<{name}>{base.markup}{sub}{sup}</{name}>"
+        return f"<{name}>{markup}{sub}{sup}</{name}>"
 
     def argument(self) -> str:
         """Read one argument: a group, or a single atom."""
