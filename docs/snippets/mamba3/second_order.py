@@ -25,7 +25,7 @@ for rule in rules:
         system = discretize(-one, one, 8 / count, rule)
         x = run_discrete(system, torch.sin(3 * t)[:, None], 0 * one[0], 0 * one[0])
         errors[rule].append((x[:, 0] - exact(t)).abs().max().item())
-    ax.loglog([8 / c for c in counts], errors[rule], marker="o", label=str(rule))
+    ax.loglog([8 / c for c in counts], errors[rule], marker="o", label=rule.replace("_", " "))
     print(f"{rule:26} half the step divides the error by {errors[rule][-2] / errors[rule][-1]:.2f}")
 ax.set(xlabel="Δ", ylabel="largest error", title="First order and second")
 ax.legend()

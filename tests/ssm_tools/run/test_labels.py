@@ -158,6 +158,8 @@ def test_numbers_stand_for_themselves(label: str, said: str) -> None:
         ("0.5", "0,5"),
         ("−0.25", "−0,25"),
         ("1,048,576 tokens", "1\N{NO-BREAK SPACE}048\N{NO-BREAK SPACE}576 tokens"),
+        ("window 2,048", "window 2048"),
+        ("window 32,768", "window 32\N{NO-BREAK SPACE}768"),
         ("in (0, 1)", "in (0, 1)"),
         (r"$\lambda = 0.5$ at 0.5", r"$\lambda = 0{,}5$ at 0,5"),
         ("Mamba-2.8B, Mamba-2-2.7B", "Mamba-2.8B, Mamba-2-2.7B"),

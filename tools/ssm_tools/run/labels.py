@@ -8,9 +8,9 @@ drawn again for every language in it, with the words put in as they stand there:
       time step: шаг по времени
       width {}: ширина {}              # {} stands for a number, the same in every language
 
-Numbers are spelt as each language does: 1,024.5 is 1 024,5 in Russian, on ticks as well. A label
-without an entry is a finding. Symbols, numbers, formulas between dollars and names that
-show as such (SSM, RetNet, d_state, bf16) need none.
+Numbers are spelt as each language does: 10,024.5 is 10 024,5 in Russian and 2,048 is 2048, on
+ticks as well. A label without an entry is a finding. Symbols, numbers, formulas between dollars and
+names that show as such (SSM, RetNet, d_state, bf16) need none.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NUMBER = re.compile(r"(?<![\w.-])\d+(?:[.,]\d+)*(?!\w)")
 WORD = re.compile(r"[A-Za-z][\w-]*[A-Za-z]\b")
 THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 POINT = re.compile(r"(?<=\d)\.(?=\d)")
-COMMA = frozenset({"ru"})  # languages that write 1 024,5
+COMMA = frozenset({"ru"})  # languages that write 10 024,5 and 2048
 HOLE = "{}"
 
 Entries = Mapping[str, Mapping[str, str]]  # language → label → what it says there
@@ -76,7 +76,8 @@ def spelt(label: str, language: str) -> str:
 
 
 def _with_comma(number: re.Match[str], point: str) -> str:
-    return POINT.sub(point, THOUSANDS.sub("\N{NO-BREAK SPACE}", number[0]))
+    short = len(number[0].partition(".")[0]) <= len("9,999")
+    return POINT.sub(point, THOUSANDS.sub("" if short else "\N{NO-BREAK SPACE}", number[0]))
 
 
 def has_letters(label: str) -> bool:
