@@ -20,6 +20,20 @@ if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 annotations.install("ssm_ref")
 
+TINY_RUN = """
+steps = 6
+batch_size = 4
+validation_batches = 2
+[data]
+name = "copying"
+shortest = 2
+longest = 3
+[model]
+name = "pattern"
+d_model = 8
+d_head = 4
+pattern = "M-"
+"""
 MakeProject = Callable[[Mapping[str, str]], Path]
 
 
@@ -45,3 +59,11 @@ def make_project(tmp_path: Path) -> MakeProject:
         return tmp_path
 
     return make
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The config of a training run that takes a moment; options go before it, tables behind it."""
+    path = tmp_path / "run.toml"
+    path.write_text(TINY_RUN)
+    return path

@@ -12,28 +12,6 @@ from ssm_ref.training.loop import Trainer
 from ssm_ref.training.metrics import read_rows
 from ssm_ref.training.ranks import Ranks
 
-CONFIG = """
-steps = 6
-batch_size = 4
-validation_batches = 2
-[data]
-name = "copying"
-shortest = 2
-longest = 3
-[model]
-name = "pattern"
-d_model = 8
-d_head = 4
-pattern = "M-"
-"""
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "run.toml"
-    path.write_text(CONFIG)
-    return path
-
 
 def test_the_command_of_the_kernels_goes_on_with_a_run_of_the_references(config: Path) -> None:
     out, record = config.parent / "out", config.parent / "record.jsonl"
@@ -50,7 +28,7 @@ def test_the_command_of_the_kernels_wants_something_to_speed_up(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = 'name = "rwkv4"\nd_model = 8\nn_blocks = 1\n'
-    config.write_text(CONFIG.partition('name = "pattern"')[0] + model)
+    config.write_text(config.read_text().partition('name = "pattern"')[0] + model)
     assert on_kernels.main([str(config), "--out", str(config.parent / "out")]) == 2
     assert "error: the model must contain one of Mamba" in capsys.readouterr().err
 
@@ -58,7 +36,7 @@ def test_the_command_of_the_kernels_wants_something_to_speed_up(
 @pytest.mark.gpu
 def test_a_captured_run_learns_what_one_launched_kernel_by_kernel_learns(config: Path) -> None:
     torch.use_deterministic_algorithms(False)  # embeddings have no deterministic backward to record
-    config.write_text('precision = "float32"\nlog_every = 1\n' + CONFIG)
+    config.write_text('precision = "float32"\nlog_every = 1\n' + config.read_text())
     losses = []
     for name, options in {"eager": [], "captured": ["--captured", "--workers", "2"]}.items():
         out = config.parent / name

@@ -15,20 +15,7 @@ from ssm_ref.training.metrics import Progress, duration
 from ssm_ref.training.optimizer import Optimizer, decay_groups, learning_rate
 from ssm_ref.vision.vision_mamba import VisionMamba, VisionMambaConfig
 
-CONFIG = """
-steps = 4
-batch_size = 4
-log_every = 2
-validation_batches = 2
-[data]
-name = "copying"
-shortest = 2
-longest = 3
-[model]
-name = "pattern"
-d_model = 8
-d_head = 4
-pattern = "M-"
+TABLES = """
 [[evaluate]]
 shortest = 5
 longest = 5
@@ -39,13 +26,20 @@ seed = 2
 """
 
 
+@pytest.fixture
+def config(config: Path) -> Path:
+    """The tiny run in two variants, four steps each, judged by a longer text as well."""
+    text = config.read_text().replace("steps = 6", "steps = 4")
+    config.write_text("log_every = 2\n" + text + TABLES)
+    return config
+
+
 def test_runs_every_variant_and_records_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "run.toml").write_text(CONFIG)
     record = tmp_path / "record.jsonl"
     options = ["--out", str(tmp_path / "out"), "--plot", "svg", "--record", str(record)]
-    assert main(["train", str(tmp_path / "run.toml"), *options]) == 0
+    assert main(["train", str(config), *options]) == 0
     rows = [json.loads(line) for line in record.read_text().splitlines()]
     assert [row["variant"] for row in rows] == ["one", "two"]
     row = rows[0]
@@ -61,20 +55,20 @@ def test_runs_every_variant_and_records_them(
     assert "<svg" in (tmp_path / "out" / "one" / "curve.svg").read_text()
 
 
-def test_the_record_names_a_commit_that_is_given(tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_text(CONFIG)
+def test_the_record_names_a_commit_that_is_given(config: Path, tmp_path: Path) -> None:
     record, given = tmp_path / "record.jsonl", "0123456789" * 4
     options = ["--variant", "one", "--out", str(tmp_path / "out"), "--record", str(record)]
-    command = ["train", str(tmp_path / "run.toml"), *options]
+    command = ["train", str(config), *options]
     assert main([*command, "--commit", given]) == 0
     row = json.loads(record.read_text())
     assert row["commit"] == given
     assert row["command"].endswith("run.toml --variant one")
 
 
-def test_refuses_what_is_no_commit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "run.toml").write_text(CONFIG)
-    command = ["train", str(tmp_path / "run.toml"), "--out", str(tmp_path / "out")]
+def test_refuses_what_is_no_commit(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(config), "--out", str(tmp_path / "out")]
     assert main([*command, "--commit", "main"]) == 2
     assert "--commit must be 40 hexadecimal digits; got 'main'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -16,30 +16,13 @@ from ssm_ref.training.metrics import Progress, read_rows
 from ssm_ref.training.ranks import Ranks
 from ssm_ref.training.saving import newest_checkpoint
 
-CONFIG = """
-steps = 6
-batch_size = 4
-log_every = 2
-validate_every = 3
-validation_batches = 2
-checkpoint_every = 3
-[data]
-name = "copying"
-shortest = 2
-longest = 3
-[model]
-name = "pattern"
-d_model = 8
-d_head = 4
-pattern = "M-"
-"""
-
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "run.toml"
-    path.write_text(CONFIG)
-    return path
+def config(config: Path) -> Path:
+    """The tiny run, that reports, validates and saves as it goes."""
+    options = "log_every = 2\nvalidate_every = 3\ncheckpoint_every = 3\n"
+    config.write_text(options + config.read_text())
+    return config
 
 
 def test_a_full_disk_is_an_error_and_leaves_the_checkpoint_before(
@@ -77,7 +60,7 @@ def test_what_cannot_be_written_is_known_before_training(
 
 
 def test_a_loss_that_is_no_number_is_never_saved(config: Path) -> None:
-    config.write_text(CONFIG.replace("log_every = 2", "log_every = 50"))
+    config.write_text(config.read_text().replace("log_every = 2", "log_every = 50"))
     trainer = Trainer(load_config(config), config.parent / "out", Ranks(0, 1))
     trainer.save()
     update = trainer.update
@@ -96,7 +79,7 @@ def test_a_loss_that_is_no_number_is_never_saved(config: Path) -> None:
 
 def test_empty_files_are_no_data(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (config.parent / "empty.txt").touch()
-    text = CONFIG.replace(
+    text = config.read_text().replace(
         'name = "copying"\nshortest = 2\nlongest = 3', 'name = "text"\nfiles = ["*.txt"]'
     )
     config.write_text(text)
@@ -132,9 +115,9 @@ def test_drawing_ahead_keeps_the_order_of_steps() -> None:
 
 
 def test_bfloat16_learns_what_float32_learns(config: Path) -> None:
-    losses = {}
+    losses, text = {}, config.read_text()
     for precision in ("float32", "bfloat16"):
-        config.write_text(f'precision = "{precision}"\n' + CONFIG)
+        config.write_text(f'precision = "{precision}"\n' + text)
         trainer = Trainer(load_config(config), config.parent / precision, Ranks(0, 1))
         assert trainer.run(Progress(6, 0)).loss > 0
         assert all(p.dtype == torch.float32 for p in trainer.model.parameters())
