@@ -27,6 +27,7 @@ ONLY = {
     "if_bidirectional": False,
     "init_layer_scale": None,
 }
+AUDIO_ONLY = {"use_end_cls_token": False, "transpose_token_sequence": False}
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -88,9 +89,11 @@ def _describe_vim(model: nn.Module) -> dict[str, Any]:
 def _build_aum(config: Mapping[str, Any]) -> nn.Module:
     mels, frames = _pair(config.get("spectrogram_size", (128, 1024)))
     sizes = _sizes(config)
-    require(config, {"channels": 1, "strides": list(sizes["patch"])})
+    require(config, AUDIO_ONLY | {"channels": 1, "strides": list(sizes["patch"])})
     values = {name: config[name] for name in ("mean", "std") if name in config}
     sharing = _sharing(config, "v1")
+    if sharing == "separate":  # the class spells it so, and does not ask it of shared weights
+        require(config, {"if_devide_out": True})
     return AudioMamba(
         AudioMambaConfig(n_mels=mels, frames=frames, sharing=sharing, **sizes, **values)
     )
@@ -104,6 +107,7 @@ def _describe_aum(model: nn.Module) -> dict[str, Any]:
         "spectrogram_size": [cfg.n_mels, cfg.frames],
         "strides": list(cfg.patch),
         "channels": 1,
+        "if_devide_out": cfg.sharing == "separate",
         "mean": cfg.mean,
         "std": cfg.std,
     }

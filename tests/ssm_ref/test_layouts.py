@@ -202,6 +202,24 @@ def test_other_vision_mambas_are_refused(entries: Any, words: str, tmp_path: Pat
         from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"if_devide_out": False}, "if_devide_out must be True; got False"),
+        ({"transpose_token_sequence": True}, "transpose_token_sequence must be False; got True"),
+        ({"use_end_cls_token": True}, "use_end_cls_token must be False; got True"),
+        ({"strides": [8, 8]}, r"strides must be \[4, 4\]; got \[8, 8\]"),
+    ],
+)
+def test_other_audio_mambas_are_refused(entries: Any, words: str, tmp_path: Path) -> None:
+    """By the names of the published class, whose spelling of the first is its own."""
+    sizes: Any = {"frames": 12, "n_mels": 8, "patch": (4, 4), "d_model": 8, "n_layer": 1}
+    save_pretrained(AudioMamba(AudioMambaConfig(**sizes, sharing="separate")), tmp_path)
+    rewrite(tmp_path, **entries)
+    with pytest.raises(ValueError, match=words):
+        from_pretrained(tmp_path)
+
+
 def test_a_wrong_tensor_of_vision_mamba_names_itself(tmp_path: Path) -> None:
     save_pretrained(VisionMamba(PICTURES["vim"]), tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
