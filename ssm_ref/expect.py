@@ -5,8 +5,46 @@ Layers and models refuse NaN and what is not in their own dtype or on their own 
 on a CPU alone: elsewhere reading them back would stall the device, and a compiled graph cannot.
 """
 
+from dataclasses import fields
+from numbers import Integral
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
+
 import torch
 from torch import Tensor
+
+
+def expect_integers(config: Any) -> None:
+    """Raise `ValueError` unless every field of a config that is declared integral holds integers.
+
+    Declared integral are int and tuples of int, in a union too, whose None or words then pass.
+    Whether an integer is large enough is for the config to say.
+    """
+    for field in fields(config):
+        value, declared = getattr(config, field.name), field.type
+        kinds = get_args(declared) if get_origin(declared) in (Union, UnionType) else (declared,)
+        words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+        if (value is None and NoneType in kinds) or (isinstance(value, str) and value in words):
+            continue
+        if int in kinds and not is_integer(value):
+            raise ValueError(f"{field.name} must be an integer; got {value!r}")
+        if any(get_origin(kind) is tuple and int in get_args(kind) for kind in kinds) and not (
+            isinstance(value, list | tuple) and all(map(is_integer, value))
+        ):
+            raise ValueError(f"{field.name} must be integers; got {value!r}")
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether `value` may count things: an integer of Python, NumPy or a traced shape; no bool."""
+    return isinstance(value, Integral | torch.SymInt) and not isinstance(value, bool)
+
+
+def expect_batch(batch: object) -> None:
+    """Raise `ValueError` unless `batch` is a number of rows: an integer, 0 or more."""
+    if not is_integer(batch):
+        raise ValueError(f"batch must be an integer; got {batch!r}")
+    if batch < 0:
+        raise ValueError(f"batch must not be negative; got {batch}")
 
 
 def expect_shape(name: str, tensor: object, shape: tuple[int, ...]) -> None:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ssm_ref.expect import expect_integers
 from ssm_ref.language_model import LanguageModel
 
 
@@ -28,6 +29,7 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if not 0 <= self.temperature < math.inf:
             raise ValueError(f"temperature must be finite and ≥ 0; got {self.temperature}")
         if self.top_k is not None and self.top_k < 1:

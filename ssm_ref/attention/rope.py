@@ -25,6 +25,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ssm_ref.expect import expect_integers
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RopeScaling:
@@ -41,6 +43,7 @@ class RopeScaling:
     attention_factor: float | None = None  # yarn: 0.1 ln(factor) + 1 when not given
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if self.kind not in ("linear", "llama3", "yarn"):
             raise ValueError(f"kind must be linear, llama3 or yarn; got {self.kind!r}")
         if not self.factor > 0 or self.original_length < 1:

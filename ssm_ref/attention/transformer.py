@@ -31,7 +31,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ssm_ref.attention.rope import RopeScaling, rotate
-from ssm_ref.expect import expect_axes, expect_features, expect_sequence, expect_shape, expect_token
+from ssm_ref.expect import (
+    expect_axes,
+    expect_batch,
+    expect_features,
+    expect_integers,
+    expect_sequence,
+    expect_shape,
+    expect_token,
+)
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.packing import check_left_padding
 
@@ -53,6 +61,7 @@ class AttentionConfig:
     rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if self.d_model < 1:
             raise ValueError(f"d_model must be at least 1; got {self.d_model}")
         if self.rope_base is None and self.rope_scaling is not None:
@@ -176,6 +185,7 @@ class Attention(nn.Module):
 
     def allocate_state(self, batch: int) -> KVCache:
         """A cache that has seen nothing."""
+        expect_batch(batch)
         cfg, weight = self.cfg, self.k_proj.weight
         k = weight.new_empty(batch, cfg.kv_heads, 0, cfg.key_width)
         return KVCache(k, weight.new_empty(batch, cfg.kv_heads, 0, cfg.head_width), 0)
@@ -293,6 +303,9 @@ class TransformerConfig:
     norm_eps: float = 1e-5
     tie_embeddings: bool = False
     checkpoint_layers: bool = False
+
+    def __post_init__(self) -> None:
+        expect_integers(self)
 
     @property
     def shell(self) -> LanguageModelConfig:

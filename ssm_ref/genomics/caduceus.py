@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ssm_ref.expect import readable
+from ssm_ref.expect import expect_integers, readable
 from ssm_ref.genomics.nucleotides import VOCAB_SIZE, complement_map
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.mamba import Operator
@@ -59,6 +59,7 @@ class CaduceusConfig:
     n_classes: int = 2
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         for name in ("d_model", "n_layer", "d_state", "n_classes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")

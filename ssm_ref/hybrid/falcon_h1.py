@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssm_ref.attention.transformer import Attention, AttentionConfig, KVCache, SwiGLU
-from ssm_ref.expect import expect_sequence, expect_token
+from ssm_ref.expect import expect_integers, expect_sequence, expect_token
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.selective.gated_rms_norm import GatedRMSNorm
 from ssm_ref.selective.mamba2 import Mamba2, Mamba2Config, Mamba2State
@@ -73,6 +73,7 @@ class FalconH1Config:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if self.attention.d_model != self.mamba.d_model:
             raise ValueError(
                 "attention and mamba must have one d_model; "

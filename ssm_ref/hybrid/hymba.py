@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ssm_ref.attention.transformer import Attention, AttentionConfig, KVCache, SwiGLU
-from ssm_ref.expect import expect_sequence
+from ssm_ref.expect import expect_batch, expect_integers, expect_sequence
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig, ResidualBranch, State
 from ssm_ref.norm import RMSNorm
 from ssm_ref.packing import run_apart
@@ -58,6 +58,7 @@ class HymbaConfig:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if self.n_meta < 0 or self.n_blocks < 1:
             raise ValueError(
                 f"n_blocks >= 1 and n_meta >= 0; got {self.n_blocks} and {self.n_meta}"
@@ -205,8 +206,7 @@ class Hymba(LanguageModel):
 
     def allocate_state(self, batch: int) -> State:
         """The state after the meta tokens, through which they are trained.    (2)"""
-        if batch < 0:
-            raise ValueError(f"batch must not be negative; got {batch}")
+        expect_batch(batch)
         state: State = [
             layer.branch.allocate_state(batch) if isinstance(layer.branch, HymbaMixer) else None
             for layer in self.blocks

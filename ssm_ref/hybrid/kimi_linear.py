@@ -25,7 +25,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssm_ref.attention.transformer import SwiGLU
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token
+from ssm_ref.expect import (
+    expect_batch,
+    expect_integers,
+    expect_sequence,
+    expect_shape,
+    expect_token,
+)
 from ssm_ref.hybrid.moe import MoE, MoEConfig
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.linear_attention.kda import KDAConfig, KimiDeltaAttention
@@ -45,6 +51,7 @@ class LatentAttentionConfig:
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         sizes = (self.d_model, self.n_heads, self.rank, self.d_shared, self.d_key, self.d_value)
         if min(sizes) < 1:
             raise ValueError(f"all sizes of latent attention must be at least 1; got {sizes}")
@@ -72,6 +79,7 @@ class LatentAttention(nn.Module):
 
     def allocate_state(self, batch: int) -> LatentCache:
         """A cache that has seen nothing."""
+        expect_batch(batch)
         new = self.q_proj.weight.new_empty
         return LatentCache(new(batch, 0, self.cfg.rank), new(batch, 0, self.cfg.d_shared))
 
@@ -158,6 +166,7 @@ class KimiLinearConfig:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         widths = (self.attention.d_model, self.delta.d_model, self.experts.d_model)
         if len(set(widths)) > 1:
             raise ValueError(f"attention, delta and experts must have one d_model; got {widths}")

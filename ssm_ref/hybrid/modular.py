@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ssm_ref.attention.transformer import Attention, AttentionConfig, SwiGLU
+from ssm_ref.expect import expect_integers
 from ssm_ref.hybrid.moe import MoE, MoEConfig
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.linear_attention.deltanet import DeltaNet, DeltaNetConfig
@@ -53,6 +54,9 @@ class Sizes:
     window: int = 1024
     n_experts: int = 8
     top_k: int = 2
+
+    def __post_init__(self) -> None:
+        expect_integers(self)
 
     @property
     def ff_width(self) -> int:

@@ -21,7 +21,13 @@ from torch import Tensor, nn
 
 from ssm_ref.attention.rope import rotate
 from ssm_ref.attention.transformer import KVCache, SwiGLU, attend
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token
+from ssm_ref.expect import (
+    expect_batch,
+    expect_integers,
+    expect_sequence,
+    expect_shape,
+    expect_token,
+)
 from ssm_ref.hybrid.moe import MoE, MoEConfig
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.linear_attention.gated_deltanet import GatedDeltaNet, GatedDeltaNetConfig
@@ -41,6 +47,7 @@ class GatedAttentionConfig:
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if min(self.d_model, self.n_heads, self.n_kv_heads, self.d_head) < 1:
             raise ValueError("d_model, n_heads, n_kv_heads and d_head must be at least 1")
         if self.n_heads % self.n_kv_heads:
@@ -79,6 +86,7 @@ class GatedAttention(nn.Module):
 
     def allocate_state(self, batch: int) -> KVCache:
         """A cache that has seen nothing."""
+        expect_batch(batch)
         empty = self.k_proj.weight.new_empty(batch, self.cfg.n_kv_heads, 0, self.cfg.d_head)
         return KVCache(empty, empty, 0)
 
@@ -157,6 +165,7 @@ class Qwen3NextConfig:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         widths = (self.attention.d_model, self.delta.d_model, self.experts.d_model)
         if len(set(widths)) > 1:
             raise ValueError(f"attention, delta and experts must have one d_model; got {widths}")

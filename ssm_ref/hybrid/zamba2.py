@@ -30,7 +30,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ssm_ref.attention.rope import rotate
 from ssm_ref.attention.transformer import KVCache, attend
-from ssm_ref.expect import expect_shape
+from ssm_ref.expect import expect_integers, expect_shape
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig, State
 from ssm_ref.norm import RMSNorm
 from ssm_ref.packing import run_apart
@@ -55,6 +55,7 @@ class Zamba2Config:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         ordered = sorted(set(self.hybrid_layers))
         if list(self.hybrid_layers) != ordered or not set(ordered) <= set(range(self.n_layers)):
             raise ValueError(

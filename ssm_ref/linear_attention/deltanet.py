@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_axes
+from ssm_ref.expect import expect_axes, expect_integers
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan, draw_projections
 from ssm_ref.linear_attention.recurrence import Case, chunked
 from ssm_ref.norm import RMSNorm
@@ -75,6 +75,7 @@ class DeltaNetConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if min(self.d_model, self.n_heads, self.d_conv) < 1 or self.d_model % self.n_heads:
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
 

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.causal_layer import CausalLayer
+from ssm_ref.expect import expect_batch, expect_shape, expect_token, state_dtype
 from ssm_ref.linear_attention.recurrence import Case, chunked, recurrent
-from ssm_ref.packing import check_left_padding, run_apart
 
 Scan = Callable[[Case, Tensor], tuple[Tensor, Tensor]]
 
@@ -38,7 +38,7 @@ class Projected(NamedTuple):
     rest: tuple[Tensor, ...] = ()
 
 
-class Mixer(nn.Module):
+class Mixer(CausalLayer):
     """Eqs. (1) to (3) and the state around them; a model gives `project` and `output`.
 
     `state_shape` is (h, n, p) of S and `past_shape` that of the rest, both without the batch.
@@ -72,49 +72,18 @@ class Mixer(nn.Module):
         """The layer's output, Eq. (3), from what was read and `Projected.rest`."""
         raise NotImplementedError
 
-    def forward(
-        self,
-        u: Float[Tensor, "b l d"],
-        *,
-        mask: Bool[Tensor, "b l"] | None = None,
-        cu_seqlens: Int[Tensor, " s1"] | None = None,
-    ) -> Float[Tensor, "b l d"]:
-        """The layer from an empty past.
-
-        `mask` is False on padding, on any side: the outputs there are zero and the others those of
-        the row alone. `cu_seqlens` tells packed sequences apart. Raises `ValueError` for inputs
-        that do not fit.
-        """
-        expect_sequence("u", u, self.d_model, self.o_proj.weight)
-        if mask is not None or cu_seqlens is not None:
-            return run_apart(self.forward, u, mask=mask, cu_seqlens=cu_seqlens)
-        return self._run(u, self.allocate_state(u.shape[0]), self.scan, None)[0]
-
-    def prefill(
-        self,
-        u: Float[Tensor, "b l d"],
-        state: MixerState,
-        *,
-        mask: Bool[Tensor, "b l"] | None = None,
-    ) -> tuple[Float[Tensor, "b l d"], MixerState]:
-        """The layer after the past in `state`, and the state after it.
-
-        `mask` is False on padding, which stands on the left, after an empty past, and writes
-        nothing.
-        """
-        expect_sequence("u", u, self.d_model, self.o_proj.weight)
-        self._check(state, u.shape[0])
-        if mask is not None:
-            check_left_padding(mask, u.shape[:2], state.S)
-        return self._run(u, state, self.scan, mask)
+    @property
+    def reads(self) -> tuple[int, Tensor]:
+        """Channels of an input, and a weight whose dtype and device it must have."""
+        return self.d_model, self.o_proj.weight
 
     def step(
         self, u: Float[Tensor, "b d"], state: MixerState
     ) -> tuple[Float[Tensor, "b d"], MixerState]:
         """One more token, in time and memory that do not depend on the past."""
-        expect_token("u", u, self.d_model, self.o_proj.weight)
-        self._check(state, u.shape[0])
-        y, state = self._run(u[:, None], state, recurrent, None)
+        expect_token("u", u, *self.reads)
+        self._check_state(state, u.shape[0])
+        y, state = self._through(recurrent, u[:, None], state, None)
         return y[:, 0], state
 
     def empty_past(self, batch: int) -> Tensor:
@@ -123,6 +92,7 @@ class Mixer(nn.Module):
 
     def allocate_state(self, batch: int) -> MixerState:
         """The state of an empty past."""
+        expect_batch(batch)
         weight = self.o_proj.weight
         S = weight.new_zeros(batch, *self.state_shape, dtype=state_dtype(weight))
         return MixerState(self.empty_past(batch), S)
@@ -132,15 +102,29 @@ class Mixer(nn.Module):
         return x.unflatten(-1, (self.state_shape[0], -1))
 
     def _run(
-        self, u: Tensor, state: MixerState, scan: Scan, mask: Tensor | None
+        self,
+        u: Tensor,
+        state: MixerState | None,
+        mask: Tensor | None,
+        cu_seqlens: Tensor | None = None,
     ) -> tuple[Tensor, MixerState]:
+        state = self.allocate_state(u.shape[0]) if state is None else state
+        return self._through(self.scan, u, state, mask)
+
+    def _through(
+        self, scan: Scan, u: Tensor, state: MixerState, mask: Tensor | None
+    ) -> tuple[Tensor, MixerState]:
+        """Eqs. (1) to (3) with `scan` for the recurrence."""
         if mask is not None:
             u = u.masked_fill(~mask[..., None], 0)
         case, past, rest = self.project(u, state.past)  # (1)
         o, S = scan(case if mask is None else _silence(case, mask), state.S)  # (2)
         return self.output(o, *rest), MixerState(past, S)  # (3)
 
-    def _check(self, state: MixerState, batch: int) -> None:
+    def _memory(self, state: MixerState) -> Tensor:
+        return state.S
+
+    def _check_state(self, state: MixerState, batch: int) -> None:
         if not isinstance(state, MixerState):
             raise ValueError(f"state must be a MixerState; got {type(state).__name__}")
         if tuple(state.past.shape) != (batch, *self.past_shape):

@@ -27,13 +27,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.causal_layer import CausalLayer
+from ssm_ref.expect import (
+    expect_axes,
+    expect_batch,
+    expect_integers,
+    expect_shape,
+    expect_token,
+    state_dtype,
+)
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
+from ssm_ref.linear_attention.token_shift import ShiftedMixer, shift
 from ssm_ref.linear_attention.wkv_chunks import SMALLEST_EXPONENT, WKVChunks
-from ssm_ref.packing import check_left_padding
 
 # Numbers of k between two states that are kept for the gradients.
 SPAN_SIZE = 1 << 20
@@ -119,11 +127,6 @@ def _read(p: Tensor, q: Tensor, o: Tensor, bonus: Tensor, v: Tensor) -> Tensor:
     return (old * p + new * v) / (old * q + new)  # (4)
 
 
-def shift(x: Float[Tensor, "b l d"], before: Float[Tensor, "b d"]) -> Float[Tensor, "b l d"]:
-    """Token shift: every token's predecessor, `before` for the first."""
-    return torch.cat([before[:, None].to(x.dtype), x[:, :-1]], dim=1)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RWKV4Config:
     """Sizes of an RWKV-4 language model of `n_blocks` × (time mix, channel mix)."""
@@ -134,6 +137,9 @@ class RWKV4Config:
     d_ff: int | None = None  # 4 d_model when not given
     norm_eps: float = 1e-5
     checkpoint_layers: bool = False
+
+    def __post_init__(self) -> None:
+        expect_integers(self)
 
     @property
     def ff_width(self) -> int:
@@ -161,7 +167,7 @@ class TimeMixState(NamedTuple):
     wkv: WKVState
 
 
-class TimeMix(nn.Module):
+class TimeMix(CausalLayer):
     """The token mixer, Eqs. (1) to (3); `wkv` has the contract of `wkv_recurrent`."""
 
     def __init__(self, d_model: int, depth: float = 0.0, *, wkv: WKV = wkv_parallel) -> None:
@@ -193,46 +199,41 @@ class TimeMix(nn.Module):
         for linear in (self.key, self.receptance, self.output):
             nn.init.zeros_(linear.weight)
 
-    def forward(self, u: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
-        """The mixer from an empty past."""
-        return self.prefill(u, self.allocate_state(u.shape[0]))[0]
-
-    def prefill(
-        self,
-        u: Float[Tensor, "b l d"],
-        state: TimeMixState,
-        *,
-        mask: Bool[Tensor, "b l"] | None = None,
-    ) -> tuple[Float[Tensor, "b l d"], TimeMixState]:
-        """The mixer after the past in `state`, and the state after it.
-
-        `mask` is False on padding, which stands on the left, after an empty past: its keys are the
-        smallest exponent, so that it has no weight.
-        """
-        expect_sequence("u", u, self.d_model, self.mix_key)
-        _check(state, u.shape[0], self.d_model)
-        if mask is not None:
-            check_left_padding(mask, u.shape[:2], state.wkv.q)
-            u = u.masked_fill(~mask[..., None], 0)
-        return self._run(u, state, self.wkv, mask)
+    @property
+    def reads(self) -> tuple[int, Tensor]:
+        """Channels of an input, and a weight whose dtype and device it must have."""
+        return self.d_model, self.mix_key
 
     def step(
         self, u: Float[Tensor, "b d"], state: TimeMixState
     ) -> tuple[Float[Tensor, "b d"], TimeMixState]:
         """One more token, by Eqs. (4) and (5)."""
-        expect_token("u", u, self.d_model, self.mix_key)
-        _check(state, u.shape[0], self.d_model)
-        y, state = self._run(u[:, None], state, wkv_recurrent, None)
+        expect_token("u", u, *self.reads)
+        self._check_state(state, u.shape[0])
+        y, state = self._through(wkv_recurrent, u[:, None], state, None)
         return y[:, 0], state
 
     def allocate_state(self, batch: int) -> TimeMixState:
         """The state of an empty past: zeros, and the smallest exponent."""
+        expect_batch(batch)
         zeros = self.output.weight.new_zeros(batch, self.d_model)
         return TimeMixState(zeros, empty_wkv(zeros))
 
     def _run(
-        self, x: Tensor, state: TimeMixState, wkv: WKV, mask: Tensor | None
+        self,
+        u: Tensor,
+        state: TimeMixState | None,
+        mask: Tensor | None,
+        cu_seqlens: Tensor | None = None,
     ) -> tuple[Tensor, TimeMixState]:
+        state = self.allocate_state(u.shape[0]) if state is None else state
+        return self._through(self.wkv, u, state, mask)
+
+    def _through(
+        self, wkv: WKV, x: Tensor, state: TimeMixState, mask: Tensor | None
+    ) -> tuple[Tensor, TimeMixState]:
+        """Eqs. (1) to (3); keys of padding are the smallest exponent and so have no weight."""
+        x = x if mask is None else x.masked_fill(~mask[..., None], 0)
         before = shift(x, state.x)
         k, v, r = (
             linear(torch.lerp(before, x, mix.to(x.dtype)))  # (1)
@@ -250,16 +251,18 @@ class TimeMix(nn.Module):
         out = self.output(torch.sigmoid(r) * y.to(r.dtype))  # (3)
         return out, TimeMixState(x[:, -1], sums)
 
+    def _check_state(self, state: TimeMixState, batch: int) -> None:
+        if not isinstance(state, TimeMixState):
+            raise ValueError(f"state must be a TimeMixState; got {type(state).__name__}")
+        expect_shape("state.x", state.x, (batch, self.d_model))
+        for name, part in zip("pqo", state.wkv, strict=True):
+            expect_shape(f"state.wkv.{name}", part, (batch, self.d_model))
 
-def _check(state: TimeMixState, batch: int, d: int) -> None:
-    if not isinstance(state, TimeMixState):
-        raise ValueError(f"state must be a TimeMixState; got {type(state).__name__}")
-    expect_shape("state.x", state.x, (batch, d))
-    for name, part in zip("pqo", state.wkv, strict=True):
-        expect_shape(f"state.wkv.{name}", part, (batch, d))
+    def _memory(self, state: TimeMixState) -> Tensor:
+        return state.wkv.q
 
 
-class ChannelMix(nn.Module):
+class ChannelMix(ShiftedMixer):
     """The channel mixer, Eq. (6); its state is the last input."""
 
     def __init__(self, d_model: int, d_ff: int, depth: float = 0.0) -> None:
@@ -274,41 +277,15 @@ class ChannelMix(nn.Module):
         for linear in (self.receptance, self.value):
             nn.init.zeros_(linear.weight)
 
-    def forward(self, u: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
-        """The mixer from an empty past."""
-        return self.prefill(u, self.allocate_state(u.shape[0]))[0]
-
-    def prefill(
-        self,
-        u: Float[Tensor, "b l d"],
-        state: Float[Tensor, "b d"],
-        *,
-        mask: Bool[Tensor, "b l"] | None = None,
-    ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b d"]]:
-        """The mixer after the input in `state`, and the last input; `mask` as in `TimeMix`."""
-        expect_sequence("u", u, self.d_model, self.mix_key)
-        expect_shape("state", state, (u.shape[0], self.d_model))
-        if mask is not None:
-            check_left_padding(mask, u.shape[:2], state)
-            u = u.masked_fill(~mask[..., None], 0)
-        before = shift(u, state)
+    def mix(
+        self, u: Float[Tensor, "b l d"], before: Float[Tensor, "b l d"]
+    ) -> Float[Tensor, "b l d"]:
+        """Eq. (6)."""
         x_k, x_r = (
             torch.lerp(before, u, mix.to(u.dtype)) for mix in (self.mix_key, self.mix_receptance)
         )
         hidden = torch.relu(self.key(x_k)).square()
-        return torch.sigmoid(self.receptance(x_r)) * self.value(hidden), u[:, -1]  # (6)
-
-    def step(
-        self, u: Float[Tensor, "b d"], state: Float[Tensor, "b d"]
-    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
-        """One more token."""
-        expect_token("u", u, self.d_model, self.mix_key)
-        y, state = self.prefill(u[:, None], state)
-        return y[:, 0], state
-
-    def allocate_state(self, batch: int) -> Float[Tensor, "b d"]:
-        """Zeros."""
-        return self.value.weight.new_zeros(batch, self.d_model)
+        return torch.sigmoid(self.receptance(x_r)) * self.value(hidden)  # (6)
 
 
 class RWKV4(LanguageModel):

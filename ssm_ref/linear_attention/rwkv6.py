@@ -20,14 +20,17 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import (
+    expect_axes,
+    expect_integers,
+    state_dtype,
+)
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan
 from ssm_ref.linear_attention.recurrence import Case, chunked
-from ssm_ref.linear_attention.rwkv4 import shift
-from ssm_ref.packing import check_left_padding
+from ssm_ref.linear_attention.token_shift import ShiftedMixer, shift
 
 GROUP_NORM_EPS = 64e-5
 MIXED = "wkvrg"
@@ -85,6 +88,7 @@ class RWKV6Config:
     decay_rank: int = 64
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if self.d_head < 1 or self.d_model % self.d_head:
             raise ValueError(f"d_head={self.d_head} must divide d_model={self.d_model}")
 
@@ -168,13 +172,12 @@ class RWKV6TimeMix(Mixer):
         return self.o_proj(o * gate)  # (5)
 
 
-class RWKV6ChannelMix(nn.Module):
+class RWKV6ChannelMix(ShiftedMixer):
     """The channel mixer of block `index`, Eq. (6); its state is the last input."""
 
     def __init__(self, cfg: RWKV6Config, index: int = 0) -> None:
         super().__init__()
         d = cfg.d_model
-        self.d_model = d
         mix = 1 - (torch.arange(d) / d) ** (1 - index / cfg.n_blocks)
         self.mix_key, self.mix_receptance = nn.Parameter(mix), nn.Parameter(mix.clone())
         self.key = nn.Linear(d, cfg.d_ff, bias=False)
@@ -184,40 +187,10 @@ class RWKV6ChannelMix(nn.Module):
         nn.init.zeros_(self.receptance.weight)
         nn.init.zeros_(self.value.weight)
 
-    def forward(self, u: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
-        """The mixer from an empty past."""
-        return self.prefill(u, self.allocate_state(u.shape[0]))[0]
-
-    def allocate_state(self, batch: int) -> Float[Tensor, "b d"]:
-        """Zeros."""
-        return self.value.weight.new_zeros(batch, self.d_model)
-
-    def prefill(
-        self,
-        u: Float[Tensor, "b l d"],
-        state: Float[Tensor, "b d"],
-        *,
-        mask: Bool[Tensor, "b l"] | None = None,
-    ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b d"]]:
-        """The mixer after the input in `state`, and the last input; `mask` as in `Mixer`."""
-        expect_sequence("u", u, self.d_model, self.value.weight)
-        expect_shape("state", state, (u.shape[0], self.d_model))
-        if mask is not None:
-            check_left_padding(mask, u.shape[:2], state)
-            u = u.masked_fill(~mask[..., None], 0)
-        return self._run(u, state)
-
-    def step(
-        self, u: Float[Tensor, "b d"], state: Float[Tensor, "b d"]
-    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
-        """One more token."""
-        expect_token("u", u, self.d_model, self.value.weight)
-        expect_shape("state", state, (u.shape[0], self.d_model))
-        y, state = self._run(u[:, None], state)
-        return y[:, 0], state
-
-    def _run(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        before = shift(u, state)
+    def mix(
+        self, u: Float[Tensor, "b l d"], before: Float[Tensor, "b l d"]
+    ) -> Float[Tensor, "b l d"]:
+        """Eq. (6)."""
         k = self.key(torch.lerp(u, before, self.mix_key.to(u.dtype)))
         r = self.receptance(torch.lerp(u, before, self.mix_receptance.to(u.dtype)))
-        return torch.sigmoid(r) * self.value(torch.relu(k).square()), u[:, -1]  # (6)
+        return torch.sigmoid(r) * self.value(torch.relu(k).square())  # (6)

@@ -36,9 +36,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import (
+    expect_axes,
+    expect_batch,
+    expect_integers,
+    expect_sequence,
+    expect_shape,
+    expect_token,
+    state_dtype,
+)
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig, ResidualBranch, State
-from ssm_ref.linear_attention.rwkv4 import shift
+from ssm_ref.linear_attention.token_shift import ShiftedMixer, shift
 from ssm_ref.packing import check_left_padding, run_apart
 
 SLOWEST = math.exp(-0.5)  # -log w is at most this
@@ -129,6 +137,7 @@ class RWKV7Config:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if self.d_head < 1 or self.d_model % self.d_head:
             raise ValueError(f"d_head={self.d_head} must divide d_model={self.d_model}")
 
@@ -214,6 +223,7 @@ class TimeMix(nn.Module):
 
     def allocate_state(self, batch: int) -> TimeMixState:
         """The state of an empty past: zeros."""
+        expect_batch(batch)
         weight, n = self.output.weight, self.cfg.d_head
         shape = (batch, self.cfg.d_model // n, n, n)
         return TimeMixState(
@@ -282,13 +292,12 @@ class TimeMix(nn.Module):
         expect_shape("state.S", state.S, (batch, self.cfg.d_model // n, n, n))
 
 
-class ChannelMix(nn.Module):
+class ChannelMix(ShiftedMixer):
     """The channel mixer, Eq. (7); its state is the last input."""
 
     def __init__(self, cfg: RWKV7Config, index: int) -> None:
         super().__init__()
         d = cfg.d_model
-        self.d_model = d
         power = (1 - index / cfg.n_blocks) ** 4
         self.mix_key = nn.Parameter(1 - (torch.arange(d) / d) ** power)
         self.key = nn.Linear(d, 4 * d, bias=False)
@@ -296,25 +305,12 @@ class ChannelMix(nn.Module):
         nn.init.uniform_(self.key.weight, -0.5 / math.sqrt(d), 0.5 / math.sqrt(d))
         nn.init.zeros_(self.value.weight)
 
-    def allocate_state(self, batch: int) -> Float[Tensor, "b d"]:
-        """Zeros."""
-        return self.value.weight.new_zeros(batch, self.d_model)
-
-    def prefill(
-        self, u: Float[Tensor, "b l d"], state: Float[Tensor, "b d"]
-    ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b d"]]:
-        """The mixer after the input in `state`, and the last input."""
-        expect_sequence("u", u, self.d_model, self.mix_key)
-        expect_shape("state", state, (u.shape[0], self.d_model))
-        x = torch.lerp(u, shift(u, state), self.mix_key.to(u.dtype))
-        return self.value(torch.relu(self.key(x)).square()), u[:, -1]  # (7)
-
-    def step(
-        self, u: Float[Tensor, "b d"], state: Float[Tensor, "b d"]
-    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
-        """One more token."""
-        y, state = self.prefill(u[:, None], state)
-        return y[:, 0], state
+    def mix(
+        self, u: Float[Tensor, "b l d"], before: Float[Tensor, "b l d"]
+    ) -> Float[Tensor, "b l d"]:
+        """Eq. (7)."""
+        x = torch.lerp(u, before, self.mix_key.to(u.dtype))
+        return self.value(torch.relu(self.key(x)).square())  # (7)
 
 
 class RWKV7(LanguageModel):

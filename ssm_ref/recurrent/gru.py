@@ -19,7 +19,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import (
+    expect_axes,
+    expect_batch,
+    expect_sequence,
+    expect_shape,
+    expect_token,
+    state_dtype,
+)
 
 
 def gru_cell(
@@ -72,6 +79,7 @@ class GRU(nn.Module):
 
     def allocate_state(self, batch: int) -> Float[Tensor, "b d"]:
         """h_{-1} = 0, in float32 or wider."""
+        expect_batch(batch)
         return self.weight_hh.new_zeros(batch, self.d_model, dtype=state_dtype(self.weight_hh))
 
     def forward(self, u: Float[Tensor, "b l m"]) -> Float[Tensor, "b l d"]:

@@ -21,7 +21,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import (
+    expect_axes,
+    expect_batch,
+    expect_sequence,
+    expect_shape,
+    expect_token,
+    state_dtype,
+)
 
 
 class LSTMState(NamedTuple):
@@ -87,6 +94,7 @@ class LSTM(nn.Module):
 
     def allocate_state(self, batch: int) -> LSTMState:
         """h_{-1} = c_{-1} = 0, in float32 or wider."""
+        expect_batch(batch)
         zeros = self.weight_hh.new_zeros(batch, self.d_model, dtype=state_dtype(self.weight_hh))
         return LSTMState(zeros, zeros)
 

@@ -24,7 +24,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import (
+    expect_batch,
+    expect_integers,
+    expect_sequence,
+    expect_shape,
+    expect_token,
+    state_dtype,
+)
 from ssm_ref.foundations.scan import linear_scan
 from ssm_ref.selective.causal_conv1d import causal_conv1d
 
@@ -106,6 +113,7 @@ class GriffinBlockConfig:
     d_conv: int = 4
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if self.d_model < 1 or self.d_conv < 1:
             raise ValueError(f"d_model, d_conv must be ≥ 1; got {self.d_model}, {self.d_conv}")
         if self.n_heads < 1 or self.d_rnn < 1 or self.d_rnn % self.n_heads:
@@ -149,6 +157,7 @@ class GriffinBlock(nn.Module):
 
     def allocate_state(self, batch: int) -> GriffinState:
         """The state of an empty past: zeros."""
+        expect_batch(batch)
         weight, cfg = self.out_proj.weight, self.cfg
         return GriffinState(
             weight.new_zeros(batch, cfg.d_conv - 1, cfg.d_rnn),

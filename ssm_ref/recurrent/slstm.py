@@ -23,7 +23,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import (
+    expect_axes,
+    expect_batch,
+    expect_sequence,
+    expect_shape,
+    expect_token,
+    state_dtype,
+)
 
 
 class SLSTMState(NamedTuple):
@@ -98,6 +105,7 @@ class SLSTM(nn.Module):
 
     def allocate_state(self, batch: int) -> SLSTMState:
         """An empty past: zeros, and m = −∞."""
+        expect_batch(batch)
         zeros = self.weight.new_zeros(batch, self.d_model, dtype=state_dtype(self.weight))
         return SLSTMState(zeros, zeros, zeros, torch.full_like(zeros, -torch.inf))
 

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import state_dtype
+from ssm_ref.expect import expect_integers, state_dtype
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.block import Operator as Operator
@@ -60,6 +60,7 @@ class MambaConfig:
     ssm_norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         for name in ("d_model", "d_state", "d_conv", "expand", "rank"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")

@@ -31,14 +31,21 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssm_ref.attention.transformer import SwiGLU
-from ssm_ref.expect import expect_axes, expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.causal_layer import CausalLayer
+from ssm_ref.expect import (
+    expect_axes,
+    expect_batch,
+    expect_integers,
+    expect_shape,
+    expect_token,
+    state_dtype,
+)
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
-from ssm_ref.packing import check_left_padding
 from ssm_ref.selective.ssd import segsum
 from ssm_ref.selective.step_size import draw_dt_bias
 
@@ -187,6 +194,7 @@ class Mamba3Config:
     out_norm: bool = False
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if self.d_head < 1 or self.d_inner % self.d_head:
             raise ValueError(f"d_head={self.d_head} must divide expand · d_model = {self.d_inner}")
         if self.n_groups < 1 or self.n_heads % self.n_groups:
@@ -237,7 +245,7 @@ class Mamba3State(NamedTuple):
     x: Float[Tensor, "b h p"]
 
 
-class Mamba3(nn.Module):
+class Mamba3(CausalLayer):
     """The Mamba-3 block, SISO or MIMO, Eqs. (1) to (8); `scan` as `trapezoidal_recurrence`."""
 
     def __init__(self, cfg: Mamba3Config, *, scan: Scan = trapezoidal_chunked) -> None:
@@ -264,47 +272,42 @@ class Mamba3(nn.Module):
         cfg = self.cfg
         draw_dt_bias(self.dt_bias, dt_min=cfg.dt_min, dt_max=cfg.dt_max, dt_floor=cfg.dt_floor)
 
-    def forward(self, u: Float[Tensor, "b l m"]) -> Float[Tensor, "b l m"]:
-        """The block from an empty past."""
-        return self.prefill(u, self.allocate_state(u.shape[0]))[0]
-
-    def prefill(
-        self,
-        u: Float[Tensor, "b l m"],
-        state: Mamba3State,
-        *,
-        mask: Bool[Tensor, "b l"] | None = None,
-    ) -> tuple[Float[Tensor, "b l m"], Mamba3State]:
-        """The block after the past in `state`, and the state after it.
-
-        `mask` is False on padding, which stands on the left, after an empty past. There is no bias
-        in Eq. (1), so a zero in the place of u neither writes nor turns.
-        """
-        expect_sequence("u", u, self.cfg.d_model, self.B_bias)
-        self._check(state, u.shape[0])
-        if mask is not None:
-            check_left_padding(mask, u.shape[:2], state.ssm)
-            u = u.masked_fill(~mask[..., None], 0)
-        return self._run(u, state, self.scan)
+    @property
+    def reads(self) -> tuple[int, Tensor]:
+        """Channels of an input, and a weight whose dtype and device it must have."""
+        return self.cfg.d_model, self.B_bias
 
     def step(
         self, u: Float[Tensor, "b m"], state: Mamba3State
     ) -> tuple[Float[Tensor, "b m"], Mamba3State]:
         """The block for one more token, in time and memory that do not depend on the past."""
-        expect_token("u", u, self.cfg.d_model, self.B_bias)
-        self._check(state, u.shape[0])
-        y, state = self._run(u[:, None], state, trapezoidal_recurrence)
+        expect_token("u", u, *self.reads)
+        self._check_state(state, u.shape[0])
+        y, state = self._through(trapezoidal_recurrence, u[:, None], state)
         return y[:, 0], state
 
     def allocate_state(self, batch: int) -> Mamba3State:
         """The state of an empty past: zeros, in float32 or wider."""
+        expect_batch(batch)
         cfg, weight = self.cfg, self.in_proj.weight
         h, p, n = cfg.n_heads, cfg.d_head, cfg.d_state
         shapes = ((h, cfg.n_angles), (h, p, n), (h, cfg.rank, n), (h, p))
         wide = state_dtype(weight)
         return Mamba3State(*(weight.new_zeros(batch, *shape, dtype=wide) for shape in shapes))
 
-    def _run(self, u: Tensor, state: Mamba3State, scan: Scan) -> tuple[Tensor, Mamba3State]:
+    def _run(
+        self,
+        u: Tensor,
+        state: Mamba3State | None,
+        mask: Tensor | None,
+        cu_seqlens: Tensor | None = None,
+    ) -> tuple[Tensor, Mamba3State]:
+        if mask is not None:  # Eq. (1) has no bias: a zero for u neither writes nor turns
+            u = u.masked_fill(~mask[..., None], 0)
+        state = self.allocate_state(u.shape[0]) if state is None else state
+        return self._through(self.scan, u, state)
+
+    def _through(self, scan: Scan, u: Tensor, state: Mamba3State) -> tuple[Tensor, Mamba3State]:
         cfg, wide = self.cfg, state.ssm.dtype
         z, x, B, C, dt, A, lam, theta = self.in_proj(u).split(cfg.split, dim=-1)  # (1)
         x, z = (part.unflatten(-1, (-1, cfg.d_head)).to(wide) for part in (x, z))  # b l h p
@@ -340,7 +343,10 @@ class Mamba3(nn.Module):
         y = y * F.silu(self._ranked(z, "mimo_z"))
         return (y if self.cfg.mimo_rank is None else y * self.mimo_o).sum(dim=-2)  # (8)
 
-    def _check(self, state: Mamba3State, batch: int) -> None:
+    def _memory(self, state: Mamba3State) -> Tensor:
+        return state.ssm
+
+    def _check_state(self, state: Mamba3State, batch: int) -> None:
         if not isinstance(state, Mamba3State):
             raise ValueError(f"state must be a Mamba3State; got {type(state).__name__}")
         cfg = self.cfg

@@ -119,11 +119,15 @@ def selective_scan_step(
     z: Float[Tensor, "b d"] | None = None,
     dt_bias: Float[Tensor, " d"] | None = None,
     dt_softplus: bool = False,
+    scan: Callable[..., tuple[Tensor, Tensor]] = selective_scan,
 ) -> tuple[Float[Tensor, "b d"], Inexact[Tensor, "b d n"]]:
-    """Eqs. (1) to (6) for one token: its output and the new state; `state` is left as it was."""
+    """Eqs. (1) to (6) for one token: its output and the new state; `state` is left as it was.
+
+    `scan` is what runs over the one token, with the contract of `selective_scan`.
+    """
     if x.ndim != 2:
         raise ValueError(f"a step takes x of shape (b, d); got {tuple(x.shape)}")
-    y, state = selective_scan(
+    y, state = scan(
         x[:, None],
         dt[:, None],
         A,

@@ -14,7 +14,12 @@ from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from ssm_ref.foundations.scan import linear_scan
-from ssm_ref.selective.selective_scan import Operands, ScanOptions, _scan
+from ssm_ref.selective.selective_scan import (
+    Operands,
+    ScanOptions,
+    _scan,
+    selective_scan_step,
+)
 
 
 def signed_selective_scan(
@@ -33,13 +38,7 @@ def signed_selective_scan_step(
     state: Inexact[Tensor, "b d n"], *token: Tensor, **options: Any
 ) -> tuple[Float[Tensor, "b d"], Inexact[Tensor, "b d n"]]:
     """One token of it, with the contract of `selective_scan_step`."""
-    x, dt, A, B, C = token
-    if (z := options.get("z")) is not None:
-        options["z"] = z[:, None]
-    y, state = signed_selective_scan(
-        x[:, None], dt[:, None], A, B[:, None], C[:, None], initial_state=state, **options
-    )
-    return y[:, 0], state
+    return selective_scan_step(state, *token, scan=signed_selective_scan, **options)
 
 
 def _signed_core(

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_sequence, expect_token, state_dtype
+from ssm_ref.expect import expect_batch, expect_integers, expect_sequence, expect_token, state_dtype
 from ssm_ref.foundations.scan import linear_scan
 
 Recurrence = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -47,6 +47,7 @@ class LRUConfig:
     max_phase: float = 2 * math.pi
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if self.d_model < 1 or self.d_state < 1:
             raise ValueError(f"d_model, d_state must be ≥ 1; got {self.d_model}, {self.d_state}")
         if not 0 <= self.r_min < self.r_max < 1:
@@ -93,6 +94,7 @@ class LRU(nn.Module):
 
     def allocate_state(self, batch: int) -> Complex[Tensor, "b n"]:
         """h_{−1} = 0."""
+        expect_batch(batch)
         like = self.eigenvalues
         return torch.zeros(batch, self.cfg.d_state, dtype=like.dtype, device=like.device)
 

@@ -34,7 +34,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_sequence, expect_token
+from ssm_ref.expect import expect_integers, expect_sequence, expect_token
 from ssm_ref.foundations.convolution import fft_convolution
 from ssm_ref.structured.hippo import Measure, normal_plus_low_rank
 from ssm_ref.structured.s4d import initial_log_dt
@@ -151,6 +151,7 @@ class S4Config:
     dt_max: float = 1e-1
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if self.d_model < 1 or self.l_max < 1:
             raise ValueError(f"d_model and l_max must be ≥ 1; got {self.d_model}, {self.l_max}")
         if self.d_state < 2 or self.d_state % 2:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_numbers
+from ssm_ref.expect import expect_integers, expect_numbers
 from ssm_ref.selective.mamba import Mamba, MambaConfig, Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.time_series.instance_norm import normalise
@@ -38,6 +38,7 @@ class LinearForecasterConfig:
     variates: int = 1  # c
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         _at_least_one(self, "lookback", "horizon", "variates")
 
 
@@ -64,6 +65,7 @@ class SMambaConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         _at_least_one(
             self, "lookback", "horizon", "variates", "d_model", "d_ff", "n_layer", "d_state"
         )

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_sequence, state_dtype
+from ssm_ref.expect import expect_integers, expect_sequence, state_dtype
 from ssm_ref.selective.causal_conv1d import causal_conv1d
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
@@ -53,6 +53,7 @@ class BidirectionalMambaConfig:
     sharing: Sharing = "separate"
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         for name in ("d_model", "d_state", "d_conv", "expand"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")

@@ -30,6 +30,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ssm_ref.expect import expect_integers
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.vision.boxes import Boxes, overlap, suppress
@@ -62,6 +63,7 @@ class FCOSConfig:
     groups: int = 32
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         for name in ("n_classes", "d_pyramid", "n_convs", "groups"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from ssm_ref.expect import readable
+from ssm_ref.expect import expect_integers, readable
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
@@ -39,6 +39,7 @@ class NoiseSchedule:
     last: float = 0.02
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         top = max(self.first, self.last) * 1000 / max(self.steps, 1)
         if self.steps < 1 or min(self.first, self.last) <= 0 or top >= 1:
             raise ValueError(

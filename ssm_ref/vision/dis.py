@@ -28,7 +28,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_numbers, readable
+from ssm_ref.expect import expect_integers, expect_numbers, readable
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
@@ -61,6 +61,7 @@ class DiSConfig:
     d_state: int = 16
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         for name in ("patch", "channels", "d_model", "n_half"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")

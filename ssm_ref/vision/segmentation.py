@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_numbers
+from ssm_ref.expect import expect_integers, expect_numbers
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.vision.ss2d import SS2D, SS2DConfig
@@ -59,6 +59,7 @@ class VMUNetConfig:
     drop_path: float = 0.2
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if not self.encoder or len(self.encoder) != len(self.decoder):
             raise ValueError(
                 "encoder and decoder must have the same number of stages, at least 1; got "

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_numbers, state_dtype
+from ssm_ref.expect import expect_integers, expect_numbers, state_dtype
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.selective.step_size import draw_dt_bias
@@ -74,6 +74,7 @@ class SS2DConfig:
     gated: bool = False
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         for name in ("d_model", "d_state", "d_conv", "expand"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")

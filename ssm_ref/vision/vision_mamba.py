@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_numbers
+from ssm_ref.expect import expect_integers, expect_numbers
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
@@ -61,6 +61,7 @@ class VisionMambaConfig:
     drop_path: float = 0.0
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         for name in ("channels", "d_model", "n_layer", "n_classes", "d_state"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")

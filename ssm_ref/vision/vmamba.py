@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_numbers
+from ssm_ref.expect import expect_integers, expect_numbers
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.vision.ss2d import SS2D, SS2DConfig
@@ -56,6 +56,7 @@ class VMambaConfig:
     drop_path: float = 0.0
 
     def __post_init__(self) -> None:
+        expect_integers(self)
         if not self.blocks or min(self.blocks) < 1:
             raise ValueError(f"blocks must be at least one stage of ≥ 1 block; got {self.blocks}")
         for name in ("d_model", "channels", "n_classes", "mlp_ratio"):

@@ -1,14 +1,20 @@
 """What every layer and every model here promises, whatever is inside: one row, all promises."""
 
+import importlib
 import itertools
+import pkgutil
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+import ssm_ref
+from ssm_ref.attention.rope import RopeScaling
 from ssm_ref.attention.transformer import (
     Attention,
     AttentionConfig,
@@ -65,7 +71,10 @@ from ssm_ref.structured.lru import LRU, LRUConfig
 from ssm_ref.structured.s4 import S4, S4Config
 from ssm_ref.structured.s4d import S4D, S4DConfig
 from ssm_ref.structured.s5 import S5, S5Config
+from ssm_ref.time_series.series_classifier import SeriesClassifierConfig
 from ssm_ref.vision.bidirectional_mamba import BidirectionalMamba, BidirectionalMambaConfig
+from ssm_ref.vision.detection import FCOSConfig
+from ssm_ref.vision.ss2d import SS2DConfig
 from ssm_ref.vision.vision_mamba import VisionMamba, VisionMambaConfig
 
 D, VOCAB = 8, 19
@@ -304,6 +313,21 @@ def test_layers_take_one_token_and_no_row(name: str) -> None:
         assert all(t.shape[0] == 0 for t in tensors(state))
 
 
+WRONG_BATCHES: list[tuple[Any, str]] = [
+    (-1, "batch must not be negative; got -1"),
+    (1.5, "batch must be an integer; got 1.5"),
+    (None, "batch must be an integer; got None"),
+    (True, "batch must be an integer; got True"),
+]
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if hasattr(LAYERS[n](), "allocate_state")])
+def test_layers_refuse_a_state_for_no_number_of_rows(name: str) -> None:
+    for batch, words in WRONG_BATCHES:
+        with pytest.raises(ValueError, match=words):
+            LAYERS[name]().allocate_state(batch)
+
+
 WRONG_INPUTS = {
     "rank": (lambda: torch.randn(3, D + 1), "must have shape"),
     "width": (lambda: torch.randn(2, 3, D + 1), "must have shape"),
@@ -355,6 +379,27 @@ def test_layers_compile_without_graph_breaks(name: str) -> None:
         step = torch.compile(layer.step, fullgraph=True, backend="eager")
         got, want = (f(u[:, 0], layer.allocate_state(2)) for f in (step, layer.step))
         torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_second_derivatives_of_layers(name: str) -> None:
+    """Along a direction, against central differences of the first ones."""
+    layer = LAYERS[name]().double()
+    with torch.no_grad():  # no part of it is silent
+        for parameter in layer.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    u, along, weight = torch.randn(3, 2, 4, D, dtype=torch.float64)
+
+    def gradient(u: Tensor) -> Tensor:
+        u.requires_grad_()
+        with sdpa_kernel(SDPBackend.MATH):  # PyTorch's fused attention has first derivatives alone
+            (g,) = torch.autograd.grad((output(layer(u)) * weight).sum(), u, create_graph=True)
+        return g
+
+    (got,) = torch.autograd.grad((gradient(u) * along).sum(), u, materialize_grads=True)
+    u = u.detach()
+    far = (gradient(u + 1e-5 * along) - gradient(u - 1e-5 * along)) / 2e-5
+    torch.testing.assert_close(got, far, rtol=1e-4, atol=1e-5)
 
 
 # --- models ---------------------------------------------------------------------------------
@@ -409,8 +454,9 @@ def test_models_refuse_the_state_of_another(name: str) -> None:
             model.prefill(ids, state)
         with pytest.raises(ValueError, match="state"):
             model.step(ids[:, 0], state)
-    with pytest.raises(ValueError, match="batch must not be negative"):
-        model.allocate_state(-1)
+    for batch, words in WRONG_BATCHES:
+        with pytest.raises(ValueError, match=words):
+            model.allocate_state(batch)
 
 
 MASK = torch.tensor([[0, 0, 0, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [0, 1, 0, 1, 1]]).bool()
@@ -542,3 +588,56 @@ def test_encoders_keep_the_same_promises(name: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         narrow = model(batch).float()
     torch.testing.assert_close(narrow, model(batch), rtol=0.1, atol=0.1)
+
+
+# --- configs -------------------------------------------------------------------------------------
+
+SHELL = {"vocab_size": VOCAB, "n_blocks": 1, "d_ff": 16}
+MADE: list[Any] = [  # from what has no default
+    *(f().cfg for f in (LAYERS["mlstm"], LAYERS["deltanet"], LAYERS["gated deltanet"])),
+    *(f().cfg for f in (LAYERS["kda"], LAYERS["griffin"], LAYERS["lru"], LAYERS["s4"])),
+    *(f().cfg for f in (LAYERS["s4d"], LAYERS["s5"], LAYERS["both ways"])),
+    *(MAMBA, MAMBA2, MAMBA3, RWKV6, ATTENTION, GATED, LATENT, EXPERTS, FALCON, FALCON.mamba),
+    *(PICTURE, SOUND, shell(1), modular.Sizes(d_model=D)),
+    RWKV4Config(vocab_size=VOCAB, d_model=D, n_blocks=1),
+    RWKV7Config(vocab_size=VOCAB, d_model=D, n_blocks=1, d_head=4),
+    TransformerConfig(**SHELL, attention=ATTENTION),
+    JambaConfig(**SHELL, attention=NO_POSITIONS, mamba=MAMBA),
+    HymbaConfig(**SHELL, mamba=MAMBA, n_heads=2, window=3),
+    nemotron_h().nemotron_cfg,
+    zamba2().zamba_cfg,
+    SambaConfig(**SHELL, attention=WINDOW, mamba=MAMBA),
+    qwen3_next().qwen_cfg,
+    kimi_linear().kimi_cfg,
+    RopeScaling(kind="linear", factor=2.0),
+    SeriesClassifierConfig(channels=3, n_classes=4),
+    FCOSConfig(n_classes=3),
+    SS2DConfig(d_model=D),
+]
+
+
+def counting_fields(kind: type) -> list[str]:
+    return [f.name for f in fields(kind) if re.search(r"\bint\b", str(f.type).replace("'", ""))]
+
+
+def config_classes() -> list[type]:
+    """Every frozen set of options of ssm_ref that counts something."""
+    foreign = ("ssm_ref.training", "ssm_ref.layouts", "ssm_ref.__main__")
+    names = [m.name for m in pkgutil.walk_packages(ssm_ref.__path__, "ssm_ref.")]
+    modules = [importlib.import_module(name) for name in names if not name.startswith(foreign)]
+    return [
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module.__name__
+        if counting_fields(kind)
+    ]
+
+
+@pytest.mark.parametrize("kind", config_classes(), ids=lambda kind: kind.__name__)
+def test_configs_take_integers_alone_where_they_count(kind: Any) -> None:
+    cfg = next((made for made in MADE if type(made) is kind), None) or kind()
+    for name in counting_fields(kind):
+        for wrong in (8.0, 2.5, "8", True, (1.5, 2)):
+            with pytest.raises(ValueError, match=rf"{name} must be (an integer|integers); got "):
+                replace(cfg, **{name: wrong})
