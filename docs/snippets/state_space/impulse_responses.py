@@ -19,7 +19,7 @@ fig, ax = plt.subplots(figsize=(6.5, 3.2))
 for decay, frequency in ((0.2, 0.0), (1.0, 0.0), (0.2, 3.0), (0.0, 1.0)):
     system = oscillator(decay, frequency)
     g = impulse_response(system, t)[:, 0, 0]
-    ax.plot(t, g, label=f"λ = {0 - decay:g} ± {frequency:g}i")
+    ax.plot(t, g, label=f"λ = {0 - decay:g} ± {frequency:g}i".replace("-", "−"))
 ax.set(xlabel="t", ylabel="g(t)", title="An eigenvalue is a decay and a frequency")
 ax.legend(ncols=2)
 fig.tight_layout()
