@@ -27,10 +27,12 @@ for name, run in yeast.items():
     final = run["final"]
     line = f"{run['parameters']:10,}  {final['loss']:.4f}  {final['accuracy']:.3f}"
     print(f"  {NAMES[name]:25} {line}")
-print("coding or not               parameters  right  right on the other strand")
+print("coding or not               parameters  right    nats  nats on the other strand")
 for name, run in coding.items():
     (other,) = run["evaluate"]
-    line = f"{run['parameters']:10,}  {run['final']['accuracy']:.3f}  {other['accuracy']:.3f}"
+    final = run["final"]
+    nats = f"{final['loss']:.4f}  {other['loss']:.4f}"
+    line = f"{run['parameters']:10,}  {final['accuracy']:.3f}  {nats}"
     print(f"  {NAMES[name]:25} {line}")
 
 fig, axes = plt.subplots(1, 2, figsize=(6.5, 2.7))

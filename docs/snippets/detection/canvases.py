@@ -11,11 +11,16 @@ from ssm_ref.training.metrics import read_rows
 EXPERIMENTS = Path(ssm_ref.__file__).parents[1] / "docs" / "experiments"
 
 # %% shown
-(run,) = read_rows(EXPERIMENTS / "canvases.jsonl")
-measured = run["measured"]
-print(f"{run['parameters']:,} parameters")
-print(f"{measured['boxes']} boxes on {measured['canvases']} canvases")
-print(f"AP {measured['AP']:.3f}, AP50 {measured['AP50']:.3f}, AP75 {measured['AP75']:.3f}")
+print(f"{'':15} {'parameters':>10} {'shown':>7} {'AP':>6} {'AP50':>6} {'AP75':>6}")
+for name in ("canvases_large", "canvases"):
+    (run,) = read_rows(EXPERIMENTS / f"{name}.jsonl")
+    measured = run["measured"]
+    shown = run["steps"] * load_config(EXPERIMENTS / f"{name}.toml").settings.batch_size
+    scores = " ".join(f"{measured[key]:6.3f}" for key in ("AP", "AP50", "AP75"))
+    print(f"{name:15} {run['parameters']:10,} {shown:7,} {scores}")
+print(
+    f"{measured['boxes']} boxes on {measured['canvases']} held-out canvases; below, the small one"
+)
 
 source = load_config(EXPERIMENTS / "canvases.toml").open_data()
 batch = next(source.validation(1, 25))  # the canvases that were measured, drawn again

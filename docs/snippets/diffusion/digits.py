@@ -10,14 +10,18 @@ from ssm_ref.training.metrics import read_rows
 EXPERIMENTS = Path(ssm_ref.__file__).parents[1] / "docs" / "experiments"
 
 # %% shown
-(run,) = read_rows(EXPERIMENTS / "generated_digits.jsonl")
-measured = run["measured"]
-print(f"{run['parameters']:,} parameters, {run['steps']:,} steps of training")
-print(f"{measured['sampling_steps']} steps to draw, guidance {measured['guidance']}")
-print(f"{'':10} {'class as asked':>15} {'Fréchet':>9} {'nearest':>9} {'closest':>9}")
-for name, row in measured["judged"].items():
-    distances = f"{row['nearest']:9.2f} {row['closest']:9.2f}"
-    print(f"{name:10} {row['agreement']:15.3f} {row['frechet']:9.2f} {distances}")
+for file in ("generated_digits_large", "generated_digits"):
+    (run,) = read_rows(EXPERIMENTS / f"{file}.jsonl")
+    measured = run["measured"]
+    height, width = measured["shape"][2:]
+    print(
+        f"{height} × {width}: {run['parameters']:,} parameters, {run['steps']:,} steps of training"
+    )
+    print(f"  {measured['sampling_steps']} steps to draw, guidance {measured['guidance']}")
+    print(f"  {'':10} {'class as asked':>15} {'Fréchet':>9} {'nearest':>9} {'closest':>9}")
+    for name, row in measured["judged"].items():
+        distances = f"{row['nearest']:9.2f} {row['closest']:9.2f}"
+        print(f"  {name:10} {row['agreement']:15.3f} {row['frechet']:9.2f} {distances}")
 
 pictures = np.frombuffer(bytes.fromhex(measured["pictures"]), np.uint8).reshape(measured["shape"])
 framed = np.pad(pictures[:, 0], ((0, 0), (1, 1), (1, 1)), constant_values=90)
