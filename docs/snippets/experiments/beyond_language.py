@@ -12,6 +12,8 @@ PAIRS = {
     "coding": [("sharing", "linear"), ("one", "linear")],
     "spoken_digits": [("english", "english_linear"), ("russian", "russian_linear")],
     "spoken_language": [("audio_mamba", "linear")],
+    "mnist_large": [("vision_mamba", "linear"), ("vmamba", "linear")],
+    "brain_slices_large": [("vm_unet", "pixels")],
 }
 
 # %% shown
@@ -44,6 +46,10 @@ for experiment in ("spoken_digits", "spoken_language"):
     for name, linear in PAIRS[experiment]:
         found = scores[experiment]
         assert found[name]["accuracy"] > found[linear]["accuracy"] + 0.015
+for experiment in ("mnist_large", "brain_slices_large"):
+    for name, linear in PAIRS[experiment]:
+        found = scores[experiment]
+        assert found[name]["accuracy"] > found[linear]["accuracy"] + 0.05
 for experiment in ("vowels", "coding"):
     right = {name: final["accuracy"] for name, final in scores[experiment].items()}
     assert max(right.values()) < right["linear"] + 0.01
