@@ -21,10 +21,10 @@ from ssm_kernels.tiling import ceil_div, power_of_2
 from ssm_ref.packing import sequence_bounds
 
 ROLLED_TAPS = 4
-# Rows of one program, channels of one lane, steps in flight: H200, November 2026.
-BLOCK_T_FWD, BLOCK_T_BWD = 16, 64
-LANE_FWD, LANE_BWD = 4, 2
-STAGES_FWD, STAGES_BWD = 1, 2
+# Rows of one program, channels of one lane, warps, steps under way: H200, November 2026.
+BLOCK_T_FWD, BLOCK_T_BWD = 32, 128
+LANE, WARPS_FWD, WARPS_BWD = 4, 4, 2
+STAGES_FWD, STAGES_BWD = 3, 2
 WIDE_TILE = {"BLOCK_T": 32, "BLOCK_D": 64}
 SUM_TILE = {"BLOCK_R": 64, "BLOCK_D": 128}
 
@@ -61,7 +61,7 @@ def conv(
     flags = _flags(k, silu, bias, init, cu_seqlens)
     sizes = (x.stride(0), x.stride(1), length, d)
     if rolled:
-        block_d, warps = _channels(d, LANE_FWD)
+        block_d, warps = _channels(d, WARPS_FWD)
         block_t = _tokens(length, BLOCK_T_FWD)
         programs = ceil_div(d, block_d) * ceil_div(length, block_t) * b
         launch_forward[(programs,)](
@@ -112,7 +112,7 @@ def conv_backward(
     if not x.numel():
         part = torch.zeros(1, k + 1, d, device=x.device)
     elif k <= ROLLED_TAPS:
-        block_d, warps = _channels(d, LANE_BWD)
+        block_d, warps = _channels(d, WARPS_BWD)
         block_t = _tokens(length, BLOCK_T_BWD)
         blocks = ceil_div(length, block_t)
         part = torch.empty(b * blocks, k + 1, d, device=x.device)
@@ -130,7 +130,7 @@ def conv_backward(
     )
     dinit = x.new_empty(0) if initial_state is None else torch.zeros_like(initial_state)
     if init is not None and init.numel():
-        block_d, warps = _channels(d, LANE_FWD)
+        block_d, warps = _channels(d, WARPS_FWD)
         state_flags = {key: flags[key] for key in ("K", "SILU", "HAS_BIAS", "PACKED", "FAST")}
         launch_state[(ceil_div(d, block_d) * init.shape[0],)](
             x, weight, _row(bias), init, cu_seqlens, dy, dinit, *sizes, **state_flags,
@@ -241,10 +241,10 @@ def _row(bias: Tensor | None) -> Tensor | None:
     return None if bias is None else bias.contiguous()
 
 
-def _channels(d: int, lane: int) -> tuple[int, int]:
-    """Channels and warps of one program, `lane` channels a lane where there are as many."""
-    block_d = min(128 * lane, max(32, power_of_2(d)))
-    return block_d, max(1, block_d // (32 * lane))
+def _channels(d: int, most: int) -> tuple[int, int]:
+    """Channels and warps of one program: at most so many warps, LANE channels a lane."""
+    block_d = min(32 * LANE * most, max(32, power_of_2(d)))
+    return block_d, max(1, block_d // (32 * LANE))
 
 
 def _tokens(length: int, most: int) -> int:
