@@ -241,7 +241,7 @@ def test_compiling_ahead_runs_every_job_and_stops_what_is_late(
     monkeypatch.setattr(ready.subprocess, "Popen", fake)
     monkeypatch.setattr(ready, "jobs", lambda ops, cores: list(wanted))
     monkeypatch.setattr(ready.os, "cpu_count", lambda: 4)
-    ready.compile_ahead([], end=time.perf_counter() + 4, spare=3)
+    ready.compile_ahead([], end=time.perf_counter() + 4, spare=lambda: 3)
     said = [line.partition(", ")[2] for line in capsys.readouterr().err.splitlines()]
     assert [line.split()[:2] for line in said] == [
         ["compiled:", "quick"], ["failed:", "broken"], ["stopped:", "late"], ["not", "begun:"],
@@ -270,7 +270,9 @@ def test_cold_rows_take_what_the_processes_printed(
         return start([sys.executable, "-c", f"print({text!r}, end='')"], **options)
 
     monkeypatch.setattr(cold.subprocess, "Popen", fake)
-    found = cold.finish(cold.start(["ssd"], tmp_path), end=time.perf_counter() + 30)
+    running = cold.start(["ssd"], tmp_path)
+    found = cold.finish(running, end=time.perf_counter() + 30)
+    assert cold.running_now(running) == 0
     rows = [cold.cold_row(*one, PLACE) for one in found]
     assert [(row.impl, row.pass_, row.ms) for row in rows] == [(OURS, "cold_fwd", 1234.6)]
 

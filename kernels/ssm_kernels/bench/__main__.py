@@ -14,6 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def get_ready(
     """Compile what is timed, while first calls are timed beside it; nothing else is timed yet."""
     with tempfile.TemporaryDirectory() as folder:
         running = cold.start(first_calls, Path(folder))
-        compile_ahead(ops, end=end, spare=len(running))
+        compile_ahead(ops, end=end, spare=partial(cold.running_now, running))
         return cold.finish(running, end=end)
 
 

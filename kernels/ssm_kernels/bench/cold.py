@@ -50,6 +50,11 @@ def start(ops: Sequence[str], folder: Path) -> list[Running]:
     return running
 
 
+def running_now(running: Sequence[Running]) -> int:
+    """How many of the processes have not ended."""
+    return sum(one.process.poll() is None for one in running)
+
+
 def finish(running: Sequence[Running], *, end: float) -> list[tuple[str, str, dict[str, Any]]]:
     """What the processes found until `end` of the clock; those still running are stopped."""
     found = []

@@ -102,7 +102,11 @@ def transformers(generation: int) -> Subject:
     library = importlib.import_module("transformers")
     name = "Mamba" if generation == 1 else "Mamba2"
     shell, _ = mamba.published_config("130m")
-    sizes: dict[str, Any] = {"hidden_size": shell.d_model, "num_hidden_layers": shell.n_layers}
+    sizes: dict[str, Any] = {
+        "hidden_size": shell.d_model,
+        "num_hidden_layers": shell.n_layers,
+        "tie_word_embeddings": True,  # as in the others; not the default of Mamba2Config
+    }
     if generation == 2:
         sizes |= {"num_heads": 2 * shell.d_model // 64, "head_dim": 64, "n_groups": 1}
     config = getattr(library, f"{name}Config")(vocab_size=shell.padded_vocab_size, **sizes)

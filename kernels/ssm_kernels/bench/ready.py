@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,8 +55,8 @@ def cases_compiled(ops: Sequence[str]) -> list[str]:
     return [op for op in ("causal_conv1d", "gated_rms_norm") if op in ops]
 
 
-def compile_ahead(ops: Sequence[str], *, end: float, spare: int) -> None:
-    """Run the jobs in their order until `end` of the clock, all cores but `spare` at a time.
+def compile_ahead(ops: Sequence[str], *, end: float, spare: Callable[[], int]) -> None:
+    """Run the jobs in their order until `end` of the clock, on all cores but `spare` of them.
 
     How long each took is said on stderr, and which were stopped.
     """
@@ -73,7 +73,7 @@ def compile_ahead(ops: Sequence[str], *, end: float, spare: int) -> None:
             if process.poll() is not None:
                 say(job, "compiled" if process.returncode == 0 else "failed")
         running = [one for one in running if one[1].returncode is None]
-        while waiting and len(running) < max(1, cores - spare):
+        while waiting and len(running) < max(1, cores - spare()):
             job = waiting.pop(0)
             command = [sys.executable, "-m", "ssm_kernels.bench.ready", *map(str, job)]
             running.append((job, subprocess.Popen(command)))
