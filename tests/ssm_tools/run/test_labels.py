@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ssm_tools.concepts import verify
 from ssm_tools.run import Fresh, LabelsError, Outcome, Stale, Store, load_labels
 from ssm_tools.run.client import Client
 from ssm_tools.run.labels import FILE, Labels, has_words, spelt, translated
@@ -86,6 +87,8 @@ def test_a_figure_is_stale_once_its_words_change(
     assert isinstance(Store(client.root).lookup(outcome.snippet), Fresh), "it does not say that"
     labels.write_text(RUSSIAN.replace("цикл", "петля"), encoding="utf-8")
     assert Store(client.root).lookup(outcome.snippet) == Stale("docs/labels.yml changed")
+    labels.write_text(RUSSIAN + "  S4D: ''\n", encoding="utf-8")
+    assert Store(client.root).lookup(outcome.snippet) == Stale("docs/labels.yml changed"), "broken"
     labels.write_text(RUSSIAN + "  S4D: С4Д\n", encoding="utf-8")
     assert Store(client.root).lookup(outcome.snippet) == Stale("docs/labels.yml changed")
 
@@ -188,6 +191,14 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str, what: str
     (tmp_path / FILE).write_text(text, encoding="utf-8")
     with pytest.raises(LabelsError, match=what):
         load_labels(tmp_path)
+
+
+def test_check_names_what_is_wrong_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "docs" / "concepts").mkdir(parents=True)
+    (tmp_path / FILE).write_text("ru: {time: 3}", encoding="utf-8")
+    found = [finding for finding in verify(tmp_path, {}) if finding.code == "S021"]
+    assert [finding.path for finding in found] == ["docs/labels.yml"]
+    assert "'time': 3" in found[0].message
 
 
 def test_no_file_means_no_languages(tmp_path: Path) -> None:

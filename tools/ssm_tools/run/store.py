@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm_tools.run.environment import environment_key
-from ssm_tools.run.labels import FILE, Labels, load_labels
+from ssm_tools.run.labels import FILE, Labels, LabelsError, load_labels
 from ssm_tools.run.results import Result
 from ssm_tools.run.snippets import Snippet
 
@@ -143,9 +143,11 @@ class Store:
             if self.digest(name) != digest:
                 return name
         said = {k: v for output in result.outputs for k, v in output.labels.items()}
-        if any(self.labels.said(label) != there for label, there in said.items()):
-            return FILE.as_posix()
-        return ""
+        try:
+            same = all(self.labels.said(label) == there for label, there in said.items())
+        except LabelsError:  # `check` says what is wrong with the file
+            same = False
+        return "" if same else FILE.as_posix()
 
     @property
     def labels(self) -> Labels:
