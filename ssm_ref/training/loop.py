@@ -49,7 +49,8 @@ def start_ranks() -> Ranks:
         return Ranks(0, 1)
     if not dist.is_initialized():
         if torch.cuda.is_available():  # before anything is sent: NCCL asks which GPU is this rank's
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+            own = os.environ.get("LOCAL_RANK", os.environ["RANK"])
+            torch.cuda.set_device(int(own) % torch.cuda.device_count())
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     return Ranks.of_world()
 
