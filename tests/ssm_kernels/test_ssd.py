@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssm_kernels.ssd import launch, plan
+from ssm_kernels.ssd import plan, settings
 from ssm_kernels.ssd.op import ssd
 from ssm_ref.selective import ssd as definition
 
@@ -78,6 +78,8 @@ def compare(
         (1, 19, 2, 70, 2, 40),
         (1, 150, 2, 64, 1, 128),
         (1, 90, 4, 64, 2, 64),
+        (2, 64, 6, 5, 3, 7),  # whole chunks, in small tiles and in large ones
+        (1, 256, 2, 48, 1, 40),
     ],
     ids=str,
 )
@@ -116,6 +118,12 @@ def test_packed(
     compare(tensors, torch.float32, device, relative_error, cu_seqlens=bounds, **FIXED)
 
 
+def test_packed_in_large_tiles(device: torch.device, relative_error: Error) -> None:
+    bounds = torch.tensor([0, 1, 71, 199, 330], dtype=torch.int32)
+    tensors = inputs(1, 330, 2, 64, 1, 40, rows=4)
+    compare(tensors, torch.float16, device, relative_error, cu_seqlens=bounds, **FIXED)
+
+
 def test_segments_change_nothing(
     device: torch.device, relative_error: Error, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +135,7 @@ def test_segments_change_nothing(
 def test_parts_of_the_heads_are_summed(
     device: torch.device, relative_error: Error, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "PROGRAMS", 4)
+    monkeypatch.setattr(settings, "PROGRAMS", 4)
     compare(inputs(1, 17, 12, 4, 2, 5), torch.float32, device, relative_error, **FIXED)
 
 

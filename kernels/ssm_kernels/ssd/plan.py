@@ -5,9 +5,9 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
+from ssm_kernels.tiling import ceil_div, power_of_2
 from ssm_ref.packing import sequence_bounds
 
 MAX_STATE = 256
@@ -52,9 +52,9 @@ class Plan:
     def wide(self) -> bool:
         """Whether tiles are large: 64 tokens, and 64 values of a head.
 
-        Such products go to Hopper's wgmma; smaller ones to the older instructions. In between, and
-        in float32, ptxas (of Triton 3.6) was seen to repeat one of wgmma's descriptors, and
-        gradients were wrong.
+        Such products go to Hopper's wgmma. In narrower ones ptxas (of Triton 3.6) was seen to
+        repeat one of its descriptors, and gradients were wrong; so smaller sizes take tiles of 16
+        tokens and the older instructions. So does float32: larger tiles of it were never measured.
         """
         return self.half and self.p > 32 and 32 < self.n <= 128 and self.longest > 32
 
@@ -71,12 +71,12 @@ class Plan:
     @cached_property
     def block_p(self) -> int:
         """Values of one slice of a head."""
-        return 64 if self.wide else min(32, max(16, triton.next_power_of_2(self.p)))
+        return 64 if self.wide else min(32, max(16, power_of_2(self.p)))
 
     @cached_property
     def slices(self) -> int:
         """Slices of all heads."""
-        return self.h * triton.cdiv(self.p, self.block_p)
+        return self.h * ceil_div(self.p, self.block_p)
 
     @cached_property
     def segment(self) -> int:
@@ -84,29 +84,29 @@ class Plan:
 
         Else as many segments as leave the fewest steps in turn: programs go in rounds.
         """
-        chunks = triton.cdiv(self.longest, self.q)
+        chunks = ceil_div(self.longest, self.q)
         programs = max(1, self.rows * self.slices)
         wanted = 1
         if programs < WALK_PROGRAMS // 2:
-            most = max(2, triton.cdiv(WALK_PROGRAMS, programs))
+            most = max(2, ceil_div(WALK_PROGRAMS, programs))
             wanted = min(
-                range(1, most + 1), key=lambda k: triton.cdiv(k * programs, WALK_PROGRAMS) / k
+                range(1, most + 1), key=lambda k: ceil_div(k * programs, WALK_PROGRAMS) / k
             )
-        return self.q * max(MIN_SEGMENT_CHUNKS, triton.cdiv(chunks, wanted))
+        return self.q * max(MIN_SEGMENT_CHUNKS, ceil_div(chunks, wanted))
 
     def parts(self, programs: int, most: int) -> int:
         """Programs that share one chunk and group: a divisor of its slices, of `most` at most each,
         and enough of them for `programs` in all."""
         per_group = self.slices // self.g
-        wanted = triton.cdiv(programs, max(1, self.count(self.q) * self.g))
-        wanted = min(per_group, max(wanted, triton.cdiv(per_group, most)))
+        wanted = ceil_div(programs, max(1, self.count(self.q) * self.g))
+        wanted = min(per_group, max(wanted, ceil_div(per_group, most)))
         return next(k for k in range(wanted, per_group + 1) if per_group % k == 0)
 
     def count(self, size: int) -> int:
         """Pieces of `size` tokens, none of which crosses sequences."""
         if self.bounds is None:
-            return self.b * triton.cdiv(self.length, size)
-        return sum(triton.cdiv(e - s, size) for s, e in self.bounds)
+            return self.b * ceil_div(self.length, size)
+        return sum(ceil_div(e - s, size) for s, e in self.bounds)
 
     def table(self, size: int, device: torch.device) -> Tensor | None:
         """Packed: (sequence, start, end, number in the sequence) of every piece."""
@@ -125,9 +125,24 @@ class Plan:
             return None
         rows, chunk = [], 0
         for s, e in self.bounds:
-            rows.append((chunk, triton.cdiv(e - s, self.segment)))
-            chunk += triton.cdiv(e - s, self.q)
+            rows.append((chunk, ceil_div(e - s, self.segment)))
+            chunk += ceil_div(e - s, self.q)
         return torch.tensor(rows, dtype=torch.int64, device=device)
+
+    @cached_property
+    def chunks(self) -> int:
+        """Chunks of a sequence, where nothing is packed."""
+        return ceil_div(self.length, self.q)
+
+    @cached_property
+    def segments(self) -> int:
+        """Segments of a sequence, where nothing is packed."""
+        return ceil_div(self.length, self.segment)
+
+    @cached_property
+    def even(self) -> bool:
+        """Whether every chunk is full."""
+        return self.bounds is None and self.length % self.q == 0
 
     @cached_property
     def sizes(self) -> dict[str, Any]:
@@ -140,7 +155,8 @@ class Plan:
             "V": self.slices,
             "T": self.tile,
             "BLOCK_P": self.block_p,
-            "BLOCK_N": max(16, triton.next_power_of_2(self.n)),
+            "BLOCK_N": max(16, power_of_2(self.n)),
             "PACKED": self.bounds is not None,
+            "EVEN": self.even,
             "PRECISION": "ieee" if self.half else "tf32x3",
         }
