@@ -10,14 +10,9 @@ from typing import Any
 
 from ssm_tools.site.measured import best_ratio, last_run, measurements
 from ssm_tools.site.measured_plot import length_plot
+from ssm_tools.site.strings import strings
 
-WORDS = {
-    "plot_time": "ns",
-    "plot_length": "length",
-    "no_rows": "none",
-    "provenance": "from",
-    "stale": "stale",
-}
+WORDS = strings("en")
 
 
 def row(impl: str, ms: float, **more: Any) -> dict[str, Any]:
@@ -88,4 +83,6 @@ def test_table_shows_rows_with_where_they_are_from(tmp_path: Path) -> None:
     html = measurements(tmp_path, "attention", WORDS)
     assert "<td>3.25</td>" in html
     assert "a card &lt;1&gt;" in html
-    assert measurements(tmp_path, "other", WORDS).endswith("none</p>\n")
+    heads = re.findall(r'<th scope="col">([^<]+)</th>', html)
+    assert heads == ["pass", "sizes", "dtype", "implementation", "ms", "floor, ms"]
+    assert WORDS["no_rows"] in measurements(tmp_path, "other", WORDS)

@@ -168,7 +168,10 @@ def test_rows_are_written_out_as_markdown(tmp_path: Path) -> None:
     row = {"op": "op", "impl": "ssm_kernels", "ms": 0.5, "shape": [2, 3], "run": 1, "device": "d"}
     (folder / "op.jsonl").write_text(json.dumps(row), encoding="utf-8")
     text = measured_markdown(tmp_path, "op", strings("en"))
-    assert text.startswith("| op | shape | impl | ms |\n| --- | --- | --- | --- |\n| op | 2 × 3 |")
+    assert text.startswith("| sizes | implementation | ms |\n| --- | --- | --- |\n| 2 × 3 |")
+    assert measured_markdown(tmp_path, "op", strings("ru")).startswith(
+        "| размеры | реализация | мс |"
+    )
     assert measured_markdown(tmp_path, "none", strings("en")) == strings("en")["no_rows"]
 
 

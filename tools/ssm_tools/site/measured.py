@@ -74,7 +74,7 @@ def is_stale(root: Path, row: Row) -> bool:
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    """The columns that some row fills."""
+    """The columns that some row fills; the operator only where a table holds several."""
     order = [
         "op",
         "pass",
@@ -87,7 +87,13 @@ def _columns(rows: Sequence[Row]) -> list[str]:
         "state_mib",
         "error",
     ]
+    if len({row.get("op") for row in rows}) < 2:
+        order.remove("op")
     return [key for key in order if any(row.get(key) not in (None, "", 0.0) for row in rows)]
+
+
+def _heads(columns: Sequence[str], words: Mapping[str, str]) -> list[str]:
+    return [words[f"column_{key}"] for key in columns]
 
 
 def measurements(root: Path, name: str, words: Mapping[str, str]) -> str:
@@ -96,7 +102,7 @@ def measurements(root: Path, name: str, words: Mapping[str, str]) -> str:
     if not rows:
         return f'<p class="missing">{words["no_rows"]}</p>\n'
     columns = _columns(rows)
-    head = "".join(f'<th scope="col">{escape(key)}</th>' for key in columns)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in _heads(columns, words))
     body = "".join(
         f"<tr{_ours(row)}>"
         + "".join(f"<td>{_shown(row.get(key))}</td>" for key in columns)
@@ -119,7 +125,7 @@ def measured_markdown(root: Path, name: str, words: Mapping[str, str]) -> str:
     if not rows:
         return words["no_rows"]
     columns = _columns(rows)
-    lines = [columns, ["---"] * len(columns)]
+    lines = [_heads(columns, words), ["---"] * len(columns)]
     lines += [[unescape(_shown(row.get(key))) for key in columns] for row in rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     facts = unescape(provenance(rows[0])).replace("<code>", "`").replace("</code>", "`")
