@@ -1,6 +1,7 @@
 """selective_scan in Triton: outputs, states and every gradient against the float64 definition."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,14 +16,21 @@ RTOL = {torch.float32: 5e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 Error = Callable[[Tensor, Tensor], float]
 # The interpreter takes milliseconds a token: there tiles and lengths are a quarter.
 S = 4 if torch.cuda.is_available() else 1
-SHAPES = [
-    (1, 1, 1, 1, 1),
-    (2, 2, 3, 1, 2),
-    (1, 9 * S, 6, 2, 3),
-    (1, 4 * S, 37, 1, 2),
-    (1, 2, 3, 1, 17),
+# Shape (b, l, d, groups, n), lanes that share a channel's states, and whether a sequence is cut
+# into segments of one tile that hand states over.
+CASES = [
+    ((1, 1, 1, 1, 1), 1, False),
+    ((2, 2, 3, 1, 2), 2, True),
+    ((1, 9 * S, 6, 2, 3), 1, True),
+    ((1, 4 * S, 37, 1, 2), 2, False),
+    ((1, 2, 3, 1, 17), 1, False),
+    ((1, 3, 6, 2, 18), 2, True),
+    ((1, 18, 9, 1, 4), 4, True),
 ]
-SHAPES += [(2, 50, 37, 1, 4), (1, 300, 66, 2, 17)] if S > 1 else []
+if S > 1:
+    CASES += [((2, 50, 37, 1, 4), lanes, lanes == 2) for lanes in (1, 2, 4)]
+    CASES += [((1, 300, 66, 2, 17), 1, True), ((1, 300, 66, 2, 32), 4, True)]
+    CASES += [((1, 300, 66, 2, 16), lanes, lanes < 4) for lanes in (1, 2, 4)]
 
 
 def operands(
@@ -76,29 +84,28 @@ def compare(
         assert error(value, want[name]) < RTOL[dtype], f"{name}: {error(value, want[name]):.1e}"
 
 
-@pytest.fixture(params=["one segment", "segments"])
-def cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to walk a sequence: by one program, and by several that hand states over."""
-    if request.param == "segments":
-        real = launch.geometry
+def cut_into(monkeypatch: pytest.MonkeyPatch, lanes: int, segments: bool) -> None:
+    real = launch.geometry
 
-        def finely(x: Tensor, B: Tensor, cu: Tensor | None, *, forward: bool) -> Any:
-            g = real(x, B, cu, forward=forward)
-            return launch.Geometry(g.sequences, g.length, g.d, g.groups, g.n, g.packed, g.tiles)
+    def chosen(x: Tensor, B: Tensor, cu: Tensor | None, *, forward: bool) -> launch.Geometry:
+        cut = real(x, B, cu, forward=forward)
+        return replace(cut, lanes=lanes, segments=cut.tiles if segments else 1)
 
-        monkeypatch.setattr(launch, "geometry", finely)
+    monkeypatch.setattr(launch, "geometry", chosen)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("shape", "lanes", "segments"), CASES, ids=str)
 def test_matches_definition(
-    shape: Any, kernel_dtype: torch.dtype, device: torch.device, relative_error: Error, cut: None
-) -> None:
+    shape: Any, lanes: int, segments: bool, kernel_dtype: torch.dtype, device: torch.device,
+    relative_error: Error, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    cut_into(monkeypatch, lanes, segments)
     compare(operands(*shape), kernel_dtype, device, relative_error, dt_softplus=True)
 
 
 @pytest.mark.parametrize("missing", ["D", "z", "dt_bias", "initial_state", "all"])
 def test_options_may_be_left_out(missing: str, device: torch.device, relative_error: Error) -> None:
-    tensors = operands(2, 5 * S, 5, 1, 3)
+    tensors = operands(2, 5 * S, 5, 1, 2)
     if missing == "all":
         tensors = {k: tensors[k] for k in ("x", "dt", "A", "B", "C")}
         tensors["dt"] = tensors["dt"].abs()
@@ -107,13 +114,38 @@ def test_options_may_be_left_out(missing: str, device: torch.device, relative_er
     compare(tensors, torch.float32, device, relative_error, dt_softplus=missing != "all")
 
 
-@pytest.mark.parametrize("ends", [[0, 10], [0, 1, 5, 10], [0, 4, 8, 9, 10]], ids=str)
+@pytest.mark.parametrize(("lanes", "segments"), [(1, True), (2, True), (4, False)])
+@pytest.mark.parametrize("ends", [[0, 1, 5, 10], [0, 4, 8, 9, 10]], ids=str)
 def test_packed_sequences(
-    ends: list[int], device: torch.device, relative_error: Error, cut: None
-) -> None:
+    ends: list[int], lanes: int, segments: bool, device: torch.device, relative_error: Error,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    cut_into(monkeypatch, lanes, segments)
     cu_seqlens = S * torch.tensor(ends, dtype=torch.int32)
-    tensors = operands(1, 10 * S, 6, 2, 3, rows=len(ends) - 1)
+    tensors = operands(1, 10 * S, 6, 2, 4, rows=len(ends) - 1)
     compare(tensors, torch.float32, device, relative_error, dt_softplus=True, cu_seqlens=cu_seqlens)
+
+
+@pytest.mark.parametrize(
+    ("b", "length", "n", "forward", "backward"),
+    [
+        (64, 512, 16, (1, 1), (1, 1)),
+        (16, 2048, 16, (1, 1), (1, 1)),
+        (8, 4096, 16, (2, 1), (2, 1)),
+        (4, 8192, 16, (4, 1), (1, 4)),
+        (1, 32_768, 16, (1, 16), (1, 16)),
+        (8, 4096, 17, (1, 2), (1, 2)),
+        (1, 64, 16, (1, 1), (1, 1)),
+    ],
+)
+def test_few_sequences_are_shared_out(
+    b: int, length: int, n: int, forward: tuple[int, int], backward: tuple[int, int]
+) -> None:
+    x, B = torch.empty(b, length, 2048, device="meta"), torch.empty(b, 1, 1, n, device="meta")
+    for lanes_and_segments, is_forward in ((forward, True), (backward, False)):
+        cut = launch.geometry(x, B, None, forward=is_forward)
+        assert (cut.lanes, cut.segments) == lanes_and_segments
+        assert cut.segments * cut.tiles_per_segment >= cut.tiles
 
 
 def on(device: torch.device, **tensors: Tensor) -> dict[str, Tensor]:
@@ -153,6 +185,16 @@ def test_nan_and_inf_pass_through_and_are_not_invented(bad: float, device: torch
     assert torch.equal(state.isfinite(), wanted_state.isfinite())
     assert not y[1, 3:, 1].isfinite().any()
     assert y[0].isfinite().all()
+
+
+def test_nan_stays_where_it_belongs_backward(device: torch.device) -> None:
+    tensors = on(device, **operands(1, 6, 3, 1, 2))
+    tensors["x"][0, 3, 1] = float("nan")
+    got = outputs_and_gradients(selective_scan, tensors, dt_softplus=True, backend="triton")
+    want = outputs_and_gradients(definition.selective_scan, tensors, dt_softplus=True)
+    for name, value in got.items():
+        assert torch.equal(value.isfinite(), want[name].isfinite()), name
+    assert got["dB"][0, :3].isfinite().all()
 
 
 def test_steps_near_zero_and_far_out(device: torch.device, relative_error: Error) -> None:

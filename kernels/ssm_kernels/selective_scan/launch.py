@@ -1,7 +1,7 @@
 """The operators of the selective scan: launches, shapes for the compiler, and gradients."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,25 +10,24 @@ from torch import Tensor
 
 from ssm_kernels.launcher import kept
 from ssm_kernels.operator import operator
-from ssm_kernels.selective_scan.kernel import (
-    LANES,
-    STATES,
-    adjoint_ends_kernel,
-    carry_kernel,
-    pack_bc_kernel,
-    scan_bwd_kernel,
-    scan_fwd_kernel,
-    unpack_dbc_kernel,
-)
+from ssm_kernels.selective_scan.backward_kernel import scan_bwd_kernel, unpack_dbc_kernel
+from ssm_kernels.selective_scan.forward_kernel import scan_fwd_kernel
+from ssm_kernels.selective_scan.kernel import LANES, pack_bc_kernel
+from ssm_kernels.selective_scan.segments_kernel import adjoint_ends_kernel, carry_kernel
 from ssm_ref.packing import sequence_bounds
 
 LOG2E = 1.4426950408889634
-# Tokens of a tile, and how many of them the forward pass holds in registers: H200, November 2026.
-TILE, TOKENS = 16, 4
-WARP = {"num_warps": 1, "num_stages": 1}
-# Warps that fill the device. With fewer than are enough, sequences are cut into segments, which
-# costs a second look at every token: one at the exponentials forward, at the adjoints backward.
-FULL, ENOUGH_FORWARD, ENOUGH_BACKWARD = 1000, 500, 750
+TILE = 16
+# Lanes that share the states of a channel, and how many tokens a pass that holds states in
+# registers then holds as well.
+TOKENS = {1: 4, 2: 8, 4: 16}
+# How many blocks of 32 channels are enough for so many lanes a channel, the cheapest first: a block
+# makes as many warps as a channel has lanes. With fewer blocks than any of these, sequences are cut
+# into segments, which costs a second look at the exponentials of every token. H200, November 2026.
+FORWARD = {1: 960, 2: 480, 4: 240}
+BACKWARD = {1: 960, 2: 480}
+# Warps that fill the device, and states that the registers of one lane hold.
+FULL, STATES = 1000, 16
 
 launch_pack = kept(pack_bc_kernel)
 launch_carry = kept(carry_kernel)
@@ -49,6 +48,7 @@ class Geometry:
     n: int
     packed: bool
     segments: int
+    lanes: int  # that share the states of a channel
 
     @property
     def tiles(self) -> int:
@@ -73,6 +73,16 @@ class Geometry:
         return -(-self.tiles // self.segments)
 
     @property
+    def passes(self) -> list[tuple[int, int]]:
+        """First state and number of states of each pass."""
+        return [(n, min(STATES, self.n - n)) for n in range(0, self.n, STATES)]
+
+    @property
+    def even(self) -> bool:
+        """Whether the lanes of a channel have equally many states in every pass."""
+        return all(count % self.lanes == 0 for _, count in self.passes)
+
+    @property
     def grid(self) -> tuple[int, int, int]:
         """Programs of a scan over tokens."""
         return self.groups * self.blocks, self.segments, self.sequences
@@ -81,16 +91,15 @@ class Geometry:
 def geometry(x: Tensor, B: Tensor, cu_seqlens: Tensor | None, *, forward: bool) -> Geometry:
     """Cut the work of `x` so that it fills the device."""
     (b, length, d), (groups, n) = x.shape, B.shape[2:]
-    enough = ENOUGH_FORWARD if forward else ENOUGH_BACKWARD
     sequences = b if cu_seqlens is None else cu_seqlens.numel() - 1
-    one = Geometry(sequences, length, d, groups, n, cu_seqlens is not None, 1)
-    warps = max(1, one.groups * one.blocks * sequences)
+    one = Geometry(sequences, length, d, groups, n, cu_seqlens is not None, 1, 1)
+    blocks = max(1, one.groups * one.blocks * sequences)
+    for lanes, enough in (FORWARD if forward else BACKWARD).items():
+        if blocks >= enough and (cut := replace(one, lanes=lanes)).even:
+            return cut
     # A segment shorter than 8 tiles would spend its time on starting.
-    most = max(1, one.tiles // 8)
-    segments = 1 if warps >= enough else min(most, -(-FULL // warps))
-    return Geometry(
-        sequences, length, d, groups, n, one.packed, -(-one.tiles // -(-one.tiles // segments))
-    )
+    segments = min(max(1, one.tiles // 8), -(-FULL // blocks))
+    return replace(one, segments=-(-one.tiles // -(-one.tiles // segments)))
 
 
 def _scaled(A: Tensor) -> Tensor:
@@ -113,11 +122,11 @@ def _rows(z: Tensor) -> tuple[Tensor, int]:
     return z, z.stride(1)
 
 
-def _pack(B: Tensor, C: Tensor, cu: Tensor | None, cut: Geometry) -> Tensor:
+def _pack(B: Tensor, C: Tensor, cu: Tensor | None, cut: Geometry, states: int) -> Tensor:
     bc = B.new_empty(cut.slots, cut.groups, cut.n, 2, TILE, dtype=torch.float32)
     launch_pack[(cut.tiles, cut.sequences)](
-        B.contiguous(), C.contiguous(), bc, cu, cut.length, cut.groups, cut.n,
-        T=TILE, BLOCK_N=16, PACKED=cut.packed,
+        B.contiguous(), C.contiguous(), bc, cu, cut.length, cut.groups, cut.n, states,
+        T=TILE, S=cut.lanes, BLOCK_N=16, PACKED=cut.packed,
     )  # fmt: skip
     return bc
 
@@ -129,6 +138,18 @@ def _flags(bias: Tensor | None, z: Tensor | None, softplus: bool, cut: Geometry)
         "HAS_BIAS": bias is not None,
         "SOFTPLUS": softplus,
         "FAST": not triton.knobs.runtime.interpret,
+    }
+
+
+def _walk(cut: Geometry) -> dict[str, Any]:
+    """How a pass that holds states in registers walks the tokens."""
+    return {
+        "TILE": TILE,
+        "T": TOKENS[cut.lanes],
+        "S": cut.lanes,
+        "maxnreg": 255,
+        "num_warps": cut.lanes,
+        "num_stages": 1,
     }
 
 
@@ -160,22 +181,27 @@ def scan(
     states = _state(x, cut.slots if save else 0, cut)
     if not y.numel():
         return y, _state(x, cut.sequences, cut).zero_().transpose(1, 2).contiguous(), states
-    x, dt, a, bc = x.contiguous(), dt.contiguous(), _scaled(A), _pack(B, C, cu_seqlens, cut)
+    x, dt, a, bc = (
+        x.contiguous(),
+        dt.contiguous(),
+        _scaled(A),
+        _pack(B, C, cu_seqlens, cut, STATES),
+    )
     gate, z_stride = (None, 0) if z is None else _rows(z)
     start = _by_state(initial_state)
     ends = _state(x, cut.sequences * cut.segments, cut)
     sums = x.new_empty(cut.sequences * cut.segments, cut.d, dtype=torch.float32)
     flags = _flags(dt_bias, z, softplus, cut)
-    sizes = {"D": cut.d, "G": cut.groups, "N": cut.n, "ZS": z_stride, "TILE": TILE, "T": TOKENS}
-    acc = x.new_empty(x.shape, dtype=torch.float32) if cut.n > STATES.value else None
+    sizes = {"D": cut.d, "G": cut.groups, "N": cut.n, "ZS": z_stride}
+    acc = x.new_empty(x.shape, dtype=torch.float32) if cut.n > STATES else None
 
     def launch(first: Tensor | None, *, ends_only: bool) -> None:
-        for state in range(0, cut.n, STATES.value):
+        for state, count in cut.passes:
             launch_forward[cut.grid](
                 x, dt, a, bc, D, gate, dt_bias, y, acc, first, states, ends, sums, cu_seqlens,
-                cut.length, cut.tiles_per_segment, N0=state, HAS_D=D is not None,
+                cut.length, cut.tiles_per_segment, N0=state, PASS=count, HAS_D=D is not None,
                 HAS_START=first is not None, SAVE=save and not ends_only, ENDS_ONLY=ends_only,
-                maxnreg=255, **sizes, **flags, **WARP,
+                **sizes, **flags, **_walk(cut),
             )  # fmt: skip
 
     if cut.segments > 1:
@@ -227,23 +253,27 @@ def scan_backward(
         dt.contiguous(),
         dy.contiguous(),
         _scaled(A),
-        _pack(B, C, cu_seqlens, cut),
+        _pack(B, C, cu_seqlens, cut, cut.n),
     )
     gate, z_stride = (None, 0) if z is None else _rows(z)
     parts = cut.sequences * cut.segments
     r = _by_state(dh)
     flags = _flags(dt_bias, z, softplus, cut)
-    sizes = {"D": cut.d, "G": cut.groups, "N": cut.n, "ZS": z_stride, "T": TILE}
+    sizes = {"D": cut.d, "G": cut.groups, "N": cut.n, "ZS": z_stride}
     if cut.segments > 1:
         local, sums = _state(x, parts, cut), x.new_empty(parts, cut.d, dtype=torch.float32)
-        launch_ends[cut.grid](
-            dt, a, bc, gate, dt_bias, dy, local, sums, cu_seqlens,
-            cut.length, cut.tiles_per_segment, **sizes, **flags, **WARP,
-        )  # fmt: skip
+        passes = bc if cut.n <= STATES else _pack(B, C, cu_seqlens, cut, STATES)
+        for state, count in cut.passes:
+            launch_ends[cut.grid](
+                dt, a, passes, gate, dt_bias, dy, local, sums, cu_seqlens,
+                cut.length, cut.tiles_per_segment, N0=state, PASS=count,
+                **sizes, **flags, **_walk(cut),
+            )  # fmt: skip
         r, dh0 = _carry(a, sums, local, r, cut, reverse=True)
     else:
         r = dh0 = _state(x, parts, cut).zero_() if r is None else r
-    dbc = x.new_empty(cut.slots, cut.groups, cut.blocks, cut.n, 2, TILE, dtype=torch.float32)
+    shares = cut.blocks * cut.lanes
+    dbc = x.new_empty(cut.slots, cut.groups, shares, cut.n, 2, TILE, dtype=torch.float32)
     dA = _state(x, parts, cut)
     dD, dbias = (x.new_empty(parts, cut.d, dtype=torch.float32) for _ in range(2))
     # Wider dtypes need more than 10 bits of every summand of dB and dC.
@@ -251,10 +281,10 @@ def scan_backward(
     launch_backward[cut.grid](
         x, dt, a, bc, D, gate, dt_bias, dy, states, out[0], out[1], out[6], dbc, r, dA, dD, dbias,
         cu_seqlens, cut.length, cut.tiles_per_segment, HAS_D=D is not None,
-        SPLIT=split, **sizes, **flags, **WARP,
+        T=TILE, S=cut.lanes, SPLIT=split, num_warps=cut.lanes, num_stages=1, **sizes, **flags,
     )  # fmt: skip
     launch_unpack[(cut.tiles, cut.groups, cut.sequences)](
-        dbc, out[3], out[4], cu_seqlens, cut.length, cut.groups, cut.n, cut.blocks,
+        dbc, out[3], out[4], cu_seqlens, cut.length, cut.groups, cut.n, shares,
         T=TILE, COLUMNS=256, SHARES=8, PACKED=cut.packed, SPLIT=split,
     )  # fmt: skip
     out[2] = dA.sum(dim=0).t().to(A.dtype).contiguous()
