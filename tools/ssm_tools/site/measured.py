@@ -79,13 +79,13 @@ def _columns(rows: Sequence[Row]) -> list[str]:
         "op",
         "pass",
         "shape",
-        "dtype",
         "impl",
         "ms",
         "floor_ms",
         "peak_mib",
         "state_mib",
         "error",
+        "dtype",
     ]
     if len({row.get("op") for row in rows}) < 2:
         order.remove("op")
