@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 
-def expect_integers(config: Any) -> None:
-    """Raise `ValueError` unless every field of a config that is declared integral holds integers.
+def expect_counts(config: Any, *at_least_one: str) -> None:
+    """Raise `ValueError` unless every field of a config that is declared integral counts something.
 
     Declared integral are int and tuples of int, in a union too, whose None or words then pass.
-    Whether an integer is large enough is for the config to say.
+    They must be integers and not negative, and those named in `at_least_one` not zero either.
     """
     for field in fields(config):
         value, declared = getattr(config, field.name), field.type
@@ -26,12 +26,15 @@ def expect_integers(config: Any) -> None:
         words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
         if (value is None and NoneType in kinds) or (isinstance(value, str) and value in words):
             continue
+        several = any(get_origin(kind) is tuple and int in get_args(kind) for kind in kinds)
+        if several and not (isinstance(value, list | tuple) and all(map(is_integer, value))):
+            raise ValueError(f"{field.name} must be integers; got {value!r}")
         if int in kinds and not is_integer(value):
             raise ValueError(f"{field.name} must be an integer; got {value!r}")
-        if any(get_origin(kind) is tuple and int in get_args(kind) for kind in kinds) and not (
-            isinstance(value, list | tuple) and all(map(is_integer, value))
-        ):
-            raise ValueError(f"{field.name} must be integers; got {value!r}")
+        if (int in kinds and value < 0) or (several and min(value, default=0) < 0):
+            raise ValueError(f"{field.name} must not be negative; got {value}")
+        if field.name in at_least_one and value < 1:
+            raise ValueError(f"{field.name} must be at least 1; got {value}")
 
 
 def is_integer(value: object) -> TypeGuard[int]:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ssm_ref.expect import expect_integers
+from ssm_ref.expect import is_integer
 from ssm_ref.language_model import LanguageModel
 
 
@@ -29,9 +29,11 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        expect_integers(self)
         if not 0 <= self.temperature < math.inf:
             raise ValueError(f"temperature must be finite and ≥ 0; got {self.temperature}")
+        for name in ("top_k", "seed"):
+            if (value := getattr(self, name)) is not None and not is_integer(value):
+                raise ValueError(f"{name} must be an integer; got {value!r}")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top_k must be at least 1; got {self.top_k}")
         if not 0 < self.top_p <= 1:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from ssm_ref.expect import expect_batch, expect_integers, expect_sequence, readable
+from ssm_ref.expect import expect_batch, expect_counts, expect_sequence, readable
 from ssm_ref.norm import RMSNorm
 from ssm_ref.packing import run_apart
 
@@ -49,10 +49,7 @@ class LanguageModelConfig:
     checkpoint_layers: bool = False  # recompute each layer in the backward pass
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        for name in ("vocab_size", "d_model", "n_layers", "pad_vocab_to"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        expect_counts(self, "vocab_size", "d_model", "n_layers", "pad_vocab_to")
 
     @property
     def padded_vocab_size(self) -> int:

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ssm_ref.expect import expect_integers
+from ssm_ref.expect import expect_counts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,14 +43,11 @@ class RopeScaling:
     attention_factor: float | None = None  # yarn: 0.1 ln(factor) + 1 when not given
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "original_length")
         if self.kind not in ("linear", "llama3", "yarn"):
             raise ValueError(f"kind must be linear, llama3 or yarn; got {self.kind!r}")
-        if not self.factor > 0 or self.original_length < 1:
-            raise ValueError(
-                "factor and original_length must be positive; "
-                f"got {self.factor} and {self.original_length}"
-            )
+        if not self.factor > 0:
+            raise ValueError(f"factor must be positive; got {self.factor}")
         if not self.low_freq_factor < self.high_freq_factor:
             raise ValueError(
                 "low_freq_factor must be below high_freq_factor; "

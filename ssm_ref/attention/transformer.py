@@ -34,8 +34,8 @@ from ssm_ref.attention.rope import RopeScaling, rotate
 from ssm_ref.expect import (
     expect_axes,
     expect_batch,
+    expect_counts,
     expect_features,
-    expect_integers,
     expect_sequence,
     expect_shape,
     expect_token,
@@ -61,21 +61,15 @@ class AttentionConfig:
     rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if self.d_model < 1:
-            raise ValueError(f"d_model must be at least 1; got {self.d_model}")
+        expect_counts(self, "d_model", "n_heads", "n_kv_heads", "d_head", "d_key", "window")
         if self.rope_base is None and self.rope_scaling is not None:
             raise ValueError("rope_scaling needs a rope_base; got rope_base=None")
-        if self.n_heads < 1 or (self.d_head is None and self.d_model % self.n_heads):
+        if self.d_head is None and self.d_model % self.n_heads:
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
-        if self.kv_heads < 1 or self.n_heads % self.kv_heads:
+        if self.n_heads % self.kv_heads:
             raise ValueError(f"n_kv_heads={self.kv_heads} must divide n_heads={self.n_heads}")
         if self.rope_base is not None and self.key_width % 2:
             raise ValueError(f"RoPE turns pairs: the head width {self.key_width} must be even")
-        if self.window is not None and self.window < 1:
-            raise ValueError(f"window must be at least 1; got {self.window}")
-        if self.pinned < 0:
-            raise ValueError(f"pinned must not be negative; got {self.pinned}")
 
     @property
     def kv_heads(self) -> int:
@@ -305,7 +299,7 @@ class TransformerConfig:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "vocab_size", "n_blocks", "d_ff")
 
     @property
     def shell(self) -> LanguageModelConfig:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssm_ref.audio.spectrogram import SpectrogramConfig, log_mel, normalise, to_length
-from ssm_ref.expect import expect_integers
+from ssm_ref.expect import expect_counts
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.vision.bidirectional_mamba import Sharing
@@ -55,7 +55,7 @@ class AudioMambaConfig:
     std: float = 4.5689974
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self)
         if self.std <= 0:
             raise ValueError(f"std must be positive; got {self.std}")
         _ = self.picture  # whose own checks speak of the same sizes

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ssm_ref.expect import expect_integers, expect_numbers
+from ssm_ref.expect import expect_counts, expect_numbers
 
 EPS = torch.finfo(torch.float32).eps  # the floor of Eq. (3), Kaldi's own
 
@@ -44,10 +44,7 @@ class SpectrogramConfig:
     low: float = 20.0
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        for name in ("sample_rate", "n_mels", "frame_length", "frame_shift"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        expect_counts(self, "sample_rate", "n_mels", "frame_length", "frame_shift")
         if not 0 <= self.low < self.sample_rate / 2:
             raise ValueError(
                 f"low={self.low} Hz must lie in [0, {self.sample_rate / 2}), "

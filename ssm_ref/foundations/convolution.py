@@ -103,8 +103,8 @@ def run_convolution(
 
     The kernel and the last state share one table of powers, d · n · l numbers.
     """
-    l = u.shape[1]
     start = _initial(system, u, h)
+    l = u.shape[1]
     powers = vandermonde(system.A_bar, l + 1)  # d n l+1
     K = _real_part_twice(torch.einsum("dn,dnl->dl", system.C * system.B_bar, powers[..., :l]))
     y = fft_convolution(u, K) + system.D * u

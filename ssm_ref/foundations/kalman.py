@@ -31,7 +31,7 @@ from ssm_ref.foundations.scan import Elements, associative_scan
 class LinearGaussian:
     """The matrices of Eq. (1) and the prior; raises `ValueError` for shapes that do not fit."""
 
-    A: Float[Tensor, "n n"]
+    A: Float[Tensor, "n n"]  # these four are of (1)
     Q: Float[Tensor, "n n"]
     C: Float[Tensor, "p n"]
     R: Float[Tensor, "p p"]

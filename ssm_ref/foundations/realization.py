@@ -22,7 +22,7 @@ from ssm_ref.foundations.state_space import LinearSystem
 def hankel_singular_values(system: LinearSystem) -> Float[Tensor, " n"]:
     """How much each balanced state carries from past inputs to future outputs (1), descending."""
     R, L = _square_roots(system)
-    return torch.linalg.svdvals(L.mT @ R)  # (1)
+    return torch.linalg.svdvals(L.mH @ R)  # (1)
 
 
 def balanced_truncation(system: LinearSystem, r: int) -> LinearSystem:
@@ -31,11 +31,11 @@ def balanced_truncation(system: LinearSystem, r: int) -> LinearSystem:
     Raises `ValueError` for an unstable system, or more states than carry anything.
     """
     R, L = _square_roots(system)
-    U, sigma, Vh = torch.linalg.svd(L.mT @ R)
+    U, sigma, Vh = torch.linalg.svd(L.mH @ R)
     _check_order(r, sigma)
     scale = sigma[:r].sqrt()
-    T = R @ Vh[:r].mT / scale
-    T_inverse = (U[:, :r] / scale).mT @ L.mT
+    T = R @ Vh[:r].mH / scale
+    T_inverse = (U[:, :r] / scale).mH @ L.mH
     return LinearSystem(
         T_inverse @ system.A @ T, T_inverse @ system.B, system.C @ T, system.D
     )  # (2)
@@ -74,7 +74,7 @@ def ho_kalman(
 
 
 def _square_roots(system: LinearSystem) -> tuple[Tensor, Tensor]:
-    """R and L with W_c = R Rᵀ and W_o = L Lᵀ, also when a Gramian is singular."""
+    """R and L with W_c = R R* and W_o = L L*, also when a Gramian is singular."""
     roots = []
     for W in (
         controllability_gramian(system.A, system.B, discrete=True),

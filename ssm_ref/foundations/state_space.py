@@ -40,9 +40,9 @@ class LinearSystem:
     one dtype.
     """
 
-    A: Inexact[Tensor, "n n"]
+    A: Inexact[Tensor, "n n"]  # with B the right side of (1)
     B: Inexact[Tensor, "n m"]
-    C: Inexact[Tensor, "p n"]
+    C: Inexact[Tensor, "p n"]  # with D the right side of (2)
     D: Inexact[Tensor, "p m"]
 
     def __post_init__(self) -> None:
@@ -120,7 +120,7 @@ def solve(
 def transfer_function(system: LinearSystem, s: Complex[Tensor, " k"]) -> Complex[Tensor, "k p m"]:
     """G(s) of a continuous system at complex frequencies (4)."""
     n, _, _ = system.sizes
-    resolvent = s[:, None, None] * torch.eye(n, dtype=s.dtype) - system.A
+    resolvent = s[:, None, None] * torch.eye(n, dtype=s.dtype, device=s.device) - system.A
     x = torch.linalg.solve(resolvent, system.B.to(s.dtype).expand(s.shape[0], -1, -1))
     return system.C.to(s.dtype) @ x + system.D  # (4)
 
@@ -177,7 +177,7 @@ def transfer_function_discrete(
 ) -> Complex[Tensor, "k p m"]:
     """G(z) of a discrete system in the convention of (6), at complex z ≠ 0 (9)."""
     n, _, _ = system.sizes
-    resolvent = torch.eye(n, dtype=z.dtype) - system.A / z[:, None, None]
+    resolvent = torch.eye(n, dtype=z.dtype, device=z.device) - system.A / z[:, None, None]
     x = torch.linalg.solve(resolvent, system.B.to(z.dtype).expand(z.shape[0], -1, -1))
     return system.C.to(z.dtype) @ x + system.D  # (9)
 

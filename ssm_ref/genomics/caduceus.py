@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_integers, readable
+from ssm_ref.expect import expect_counts, readable
 from ssm_ref.genomics.nucleotides import VOCAB_SIZE, complement_map
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.mamba import Operator
@@ -59,10 +59,7 @@ class CaduceusConfig:
     n_classes: int = 2
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        for name in ("d_model", "n_layer", "d_state", "n_classes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        expect_counts(self, "d_model", "n_layer", "d_state", "n_classes")
         if self.vocab_size < VOCAB_SIZE:
             raise ValueError(f"vocab_size must be at least {VOCAB_SIZE}; got {self.vocab_size}")
         if self.strands not in ("sharing", "post_hoc", "one"):

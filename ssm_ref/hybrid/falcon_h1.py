@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ssm_ref.attention.transformer import Attention, AttentionConfig, KVCache, SwiGLU
-from ssm_ref.expect import expect_integers, expect_sequence, expect_token
+from ssm_ref.expect import expect_counts, expect_sequence, expect_token
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.selective.gated_rms_norm import GatedRMSNorm
 from ssm_ref.selective.mamba2 import Mamba2, Mamba2Config, Mamba2State
@@ -58,7 +58,7 @@ class Multipliers:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FalconH1Config:
-    """Sizes and factors of a Falcon-H1 model; `norm` is that of Mamba-2's output."""
+    """Sizes and factors of a Falcon-H1 model; both options of the norm are of Mamba-2's output."""
 
     vocab_size: int
     n_blocks: int
@@ -73,7 +73,7 @@ class FalconH1Config:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "vocab_size", "n_blocks", "d_ff")
         if self.attention.d_model != self.mamba.d_model:
             raise ValueError(
                 "attention and mamba must have one d_model; "
@@ -145,8 +145,8 @@ class FalconH1Mixer(nn.Module):
             )
         else:
             self.mamba.norm = PlainGate()
-        kv_width = attention.kv_heads * attention.head_width
-        self.attention.k_proj = ScaledLinear(attention.d_model, (kv_width,), (m.key,))
+        width = attention.kv_heads * attention.key_width
+        self.attention.k_proj = ScaledLinear(attention.d_model, (width,), (m.key,))
 
     def allocate_state(self, batch: int) -> FalconH1State:
         """The state of an empty past."""

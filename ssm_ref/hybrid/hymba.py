@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ssm_ref.attention.transformer import Attention, AttentionConfig, KVCache, SwiGLU
-from ssm_ref.expect import expect_batch, expect_integers, expect_sequence
+from ssm_ref.expect import expect_batch, expect_counts, expect_sequence
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig, ResidualBranch, State
 from ssm_ref.norm import RMSNorm
 from ssm_ref.packing import run_apart
@@ -58,11 +58,7 @@ class HymbaConfig:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if self.n_meta < 0 or self.n_blocks < 1:
-            raise ValueError(
-                f"n_blocks >= 1 and n_meta >= 0; got {self.n_blocks} and {self.n_meta}"
-            )
+        expect_counts(self, "vocab_size", "n_blocks", "d_ff", "n_heads", "n_kv_heads", "window")
         if self.mamba.d_inner % self.n_heads:
             raise ValueError(f"n_heads={self.n_heads} must divide d_inner={self.mamba.d_inner}")
         if wrong := [i for i in self.borrowing_layers or () if not self._may_borrow(i)]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ssm_ref.attention.transformer import Attention, AttentionConfig, SwiGLU
-from ssm_ref.expect import expect_integers
+from ssm_ref.expect import expect_counts
 from ssm_ref.hybrid.moe import MoE, MoEConfig
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.selective.mamba import Mamba, MambaConfig
@@ -44,7 +44,7 @@ class JambaConfig:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "vocab_size", "n_blocks", "d_ff", "n_experts", "top_k")
         if self.attention.d_model != self.mamba.d_model:
             raise ValueError(
                 "attention and mamba must have one d_model; "
@@ -52,7 +52,7 @@ class JambaConfig:
             )
         for kind in ("attention", "expert"):
             period, offset = getattr(self, f"{kind}_period"), getattr(self, f"{kind}_offset")
-            if not 0 <= offset < period:
+            if not offset < period:
                 raise ValueError(f"0 <= {kind}_offset < {kind}_period; got {offset} and {period}")
 
     def is_attention(self, block: int) -> bool:

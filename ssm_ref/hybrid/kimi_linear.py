@@ -27,7 +27,7 @@ from torch.nn import functional
 from ssm_ref.attention.transformer import SwiGLU
 from ssm_ref.expect import (
     expect_batch,
-    expect_integers,
+    expect_counts,
     expect_sequence,
     expect_shape,
     expect_token,
@@ -51,10 +51,7 @@ class LatentAttentionConfig:
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        sizes = (self.d_model, self.n_heads, self.rank, self.d_shared, self.d_key, self.d_value)
-        if min(sizes) < 1:
-            raise ValueError(f"all sizes of latent attention must be at least 1; got {sizes}")
+        expect_counts(self, "d_model", "n_heads", "rank", "d_shared", "d_key", "d_value")
 
 
 class LatentCache(NamedTuple):
@@ -166,7 +163,7 @@ class KimiLinearConfig:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "vocab_size", "n_blocks", "d_ff", "d_shared")
         widths = (self.attention.d_model, self.delta.d_model, self.experts.d_model)
         if len(set(widths)) > 1:
             raise ValueError(f"attention, delta and experts must have one d_model; got {widths}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ssm_ref.attention.transformer import Attention, AttentionConfig, SwiGLU
-from ssm_ref.expect import expect_integers
+from ssm_ref.expect import expect_counts
 from ssm_ref.hybrid.moe import MoE, MoEConfig
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.linear_attention.deltanet import DeltaNet, DeltaNetConfig
@@ -56,7 +56,7 @@ class Sizes:
     top_k: int = 2
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "d_model", "d_state", "d_head", "window", "n_experts", "top_k")
 
     @property
     def ff_width(self) -> int:

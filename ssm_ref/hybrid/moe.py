@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_features, expect_integers
+from ssm_ref.expect import expect_counts, expect_features
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,7 @@ class MoEConfig:
     renormalize: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "d_model", "d_ff", "n_experts")
         if not 1 <= self.top_k <= self.n_experts:
             raise ValueError(f"1 <= top_k <= n_experts; got {self.top_k} and {self.n_experts}")
 

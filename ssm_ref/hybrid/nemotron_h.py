@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ssm_ref.attention.transformer import Attention, AttentionConfig
-from ssm_ref.expect import expect_features, expect_integers
+from ssm_ref.expect import expect_counts, expect_features
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.selective.mamba2 import Mamba2, Mamba2Config
 
@@ -53,7 +53,7 @@ class NemotronHConfig:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "vocab_size", "d_ff")
         if not self.pattern or set(self.pattern) - set(LETTERS):
             raise ValueError(
                 f"pattern must be letters of {LETTERS!r}, at least one; got {self.pattern!r}"

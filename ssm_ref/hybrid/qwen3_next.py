@@ -23,7 +23,7 @@ from ssm_ref.attention.rope import rotate
 from ssm_ref.attention.transformer import KVCache, SwiGLU, attend
 from ssm_ref.expect import (
     expect_batch,
-    expect_integers,
+    expect_counts,
     expect_sequence,
     expect_shape,
     expect_token,
@@ -47,12 +47,10 @@ class GatedAttentionConfig:
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if min(self.d_model, self.n_heads, self.n_kv_heads, self.d_head) < 1:
-            raise ValueError("d_model, n_heads, n_kv_heads and d_head must be at least 1")
+        expect_counts(self, "d_model", "n_heads", "n_kv_heads", "d_head")
         if self.n_heads % self.n_kv_heads:
             raise ValueError(f"n_kv_heads={self.n_kv_heads} must divide n_heads={self.n_heads}")
-        if not 0 <= self.rope_dims <= self.d_head or self.rope_dims % 2:
+        if not self.rope_dims <= self.d_head or self.rope_dims % 2:
             raise ValueError(f"rope_dims must be even in 0 … {self.d_head}; got {self.rope_dims}")
 
 
@@ -165,12 +163,10 @@ class Qwen3NextConfig:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "vocab_size", "n_blocks", "d_shared", "attention_every")
         widths = (self.attention.d_model, self.delta.d_model, self.experts.d_model)
         if len(set(widths)) > 1:
             raise ValueError(f"attention, delta and experts must have one d_model; got {widths}")
-        if self.attention_every < 1:
-            raise ValueError(f"attention_every must be at least 1; got {self.attention_every}")
 
     def is_attention(self, block: int) -> bool:
         """Whether the mixer of `block` is attention.    (1)"""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ssm_ref.attention.transformer import Attention, AttentionConfig, SwiGLU
-from ssm_ref.expect import expect_integers
+from ssm_ref.expect import expect_counts
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.selective.mamba import Mamba, MambaConfig
 
@@ -37,7 +37,7 @@ class SambaConfig:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "vocab_size", "n_blocks", "d_ff")
         if self.attention.window is None:
             raise ValueError("attention must have a window; got None: that is a model like Jamba")
         if self.attention.d_model != self.mamba.d_model:

@@ -30,7 +30,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ssm_ref.attention.rope import rotate
 from ssm_ref.attention.transformer import KVCache, attend
-from ssm_ref.expect import expect_integers, expect_shape
+from ssm_ref.expect import expect_counts, expect_shape
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig, State
 from ssm_ref.norm import RMSNorm
 from ssm_ref.packing import run_apart
@@ -55,7 +55,7 @@ class Zamba2Config:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "vocab_size", "n_layers", "n_heads", "d_ff", "adapter_rank")
         ordered = sorted(set(self.hybrid_layers))
         if list(self.hybrid_layers) != ordered or not set(ordered) <= set(range(self.n_layers)):
             raise ValueError(
@@ -63,10 +63,8 @@ class Zamba2Config:
             )
         if not 1 <= self.n_shared <= len(ordered):
             raise ValueError(f"1 <= n_shared <= {len(ordered)} hybrid layers; got {self.n_shared}")
-        if self.n_heads < 1 or 2 * self.d_model % (2 * self.n_heads):
+        if self.d_model % self.n_heads:
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
-        if self.adapter_rank < 1:
-            raise ValueError(f"adapter_rank must be at least 1; got {self.adapter_rank}")
 
     @property
     def d_model(self) -> int:

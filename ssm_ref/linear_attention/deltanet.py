@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_axes, expect_integers
+from ssm_ref.expect import expect_axes, expect_counts
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan, draw_projections
 from ssm_ref.linear_attention.recurrence import Case, chunked
 from ssm_ref.norm import RMSNorm
@@ -75,8 +75,8 @@ class DeltaNetConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if min(self.d_model, self.n_heads, self.d_conv) < 1 or self.d_model % self.n_heads:
+        expect_counts(self, "d_model", "n_heads", "d_key", "d_value", "d_conv")
+        if self.d_model % self.n_heads:
             raise ValueError(f"n_heads={self.n_heads} must divide d_model={self.d_model}")
 
     @property

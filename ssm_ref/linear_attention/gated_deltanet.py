@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_axes, expect_integers, state_dtype
+from ssm_ref.expect import expect_axes, expect_counts, state_dtype
 from ssm_ref.linear_attention.deltanet import unit
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan, draw_projections
 from ssm_ref.linear_attention.recurrence import Case, chunked
@@ -96,9 +96,7 @@ class GatedDeltaNetConfig:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if min(self.d_model, self.n_heads, self.d_head, self.d_conv) < 1:
-            raise ValueError("d_model, n_heads, d_head and d_conv must be at least 1")
+        expect_counts(self, "d_model", "n_heads", "d_head", "n_value_heads", "d_conv")
         if self.state_shape[0] % self.n_heads:
             raise ValueError(
                 f"n_heads={self.n_heads} must divide n_value_heads={self.n_value_heads}"

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_axes, expect_integers, state_dtype
+from ssm_ref.expect import expect_axes, expect_counts, state_dtype
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan
 from ssm_ref.linear_attention.recurrence import Case, chunked
 
@@ -117,8 +117,8 @@ class MLSTMConfig:
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if self.n_heads < 1 or self.d_model % self.n_heads or self.d_qk % self.n_heads:
+        expect_counts(self, "d_model", "n_heads", "n_layers")
+        if self.d_model % self.n_heads or self.d_qk % self.n_heads:
             raise ValueError(
                 f"n_heads={self.n_heads} must divide d_model={self.d_model} and d_qk={self.d_qk}"
             )

@@ -34,7 +34,7 @@ from ssm_ref.causal_layer import CausalLayer
 from ssm_ref.expect import (
     expect_axes,
     expect_batch,
-    expect_integers,
+    expect_counts,
     expect_shape,
     expect_token,
     state_dtype,
@@ -139,7 +139,7 @@ class RWKV4Config:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "vocab_size", "d_model", "n_blocks", "d_ff")
 
     @property
     def ff_width(self) -> int:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ssm_ref.expect import (
     expect_axes,
-    expect_integers,
+    expect_counts,
     state_dtype,
 )
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan
@@ -88,8 +88,8 @@ class RWKV6Config:
     decay_rank: int = 64
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if self.d_head < 1 or self.d_model % self.d_head:
+        expect_counts(self, "d_model", "n_blocks", "d_head", "mix_rank", "decay_rank")
+        if self.d_model % self.d_head:
             raise ValueError(f"d_head={self.d_head} must divide d_model={self.d_model}")
 
     @property

@@ -39,7 +39,7 @@ from torch.utils.checkpoint import checkpoint
 from ssm_ref.expect import (
     expect_axes,
     expect_batch,
-    expect_integers,
+    expect_counts,
     expect_sequence,
     expect_shape,
     expect_token,
@@ -137,8 +137,8 @@ class RWKV7Config:
     checkpoint_layers: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if self.d_head < 1 or self.d_model % self.d_head:
+        expect_counts(self, "vocab_size", "d_model", "n_blocks", "d_head")
+        if self.d_model % self.d_head:
             raise ValueError(f"d_head={self.d_head} must divide d_model={self.d_model}")
 
     @property
@@ -256,7 +256,8 @@ class TimeMix(nn.Module):
         x = {name: torch.lerp(u, before, mix.to(u.dtype)) for name, mix in self.mix.items()}
         r, k, v = self.receptance(x["r"]), self.key(x["k"]), self.value(x["v"])
         wide = state.S.dtype
-        w = torch.exp(-SLOWEST * torch.sigmoid(self._low_rank(x["w"], "w", torch.tanh).to(wide)))
+        rate = torch.sigmoid(self._low_rank(x["w"], "w", torch.tanh).to(wide))
+        w = torch.exp(-SLOWEST * rate)  # (1)
         a = torch.sigmoid(self._low_rank(x["a"], "a"))  # (1)
         g = torch.sigmoid(x["g"] @ self.down["g"]) @ self.up["g"]
         if self.index:
@@ -265,7 +266,7 @@ class TimeMix(nn.Module):
             v = v + (v_first - v) * torch.sigmoid(self._low_rank(x["v"], "v"))  # (3)
         else:
             v_first = v
-        kappa = F.normalize(self._heads(k * self.k_k), dim=-1)
+        kappa = F.normalize(self._heads(k * self.k_k), dim=-1)  # (2)
         k = k * (1 + (a - 1) * self.k_a)  # (2)
         r, w, k, v, a = (self._heads(t) for t in (r, w, k, v, a))
         with torch.autocast(u.device.type, enabled=False):  # products of the scan in float32 too

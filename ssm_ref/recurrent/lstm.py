@@ -13,22 +13,14 @@ Sources: Hochreiter and Schmidhuber 1997; the forget gate is by Gers et al. 2000
 laid out as in `torch.nn.LSTMCell`, gates in the order i, f, g, o.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import (
-    expect_axes,
-    expect_batch,
-    expect_sequence,
-    expect_shape,
-    expect_token,
-    state_dtype,
-)
+from ssm_ref.expect import expect_axes, expect_shape
+from ssm_ref.recurrent.stepwise import TorchCell
 
 
 class LSTMState(NamedTuple):
@@ -64,69 +56,29 @@ def lstm_recurrence(
     return torch.stack(hs, dim=1), state
 
 
-class LSTM(nn.Module):
-    """One LSTM layer, d_in → d_model, that hands its state in and out.
+class LSTM(TorchCell):
+    """One LSTM layer, d_in → d_model, with the parameters of `torch.nn.LSTMCell`.
 
-    Parameters have the names and the shapes of `torch.nn.LSTMCell` (two biases, which are added).
     The forget bias starts at 1, so that a fresh cell keeps more than it drops.
     """
 
-    def __init__(self, d_in: int, d_model: int) -> None:
-        super().__init__()
-        if d_in < 1 or d_model < 1:
-            raise ValueError(f"d_in and d_model must be positive; got {d_in} and {d_model}")
-        self.d_in, self.d_model = d_in, d_model
-        self.weight_ih = nn.Parameter(torch.empty(4 * d_model, d_in))
-        self.weight_hh = nn.Parameter(torch.empty(4 * d_model, d_model))
-        self.bias_ih = nn.Parameter(torch.empty(4 * d_model))
-        self.bias_hh = nn.Parameter(torch.empty(4 * d_model))
-        self.reset_parameters()
+    n_gates = 4
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Weights from U(±1/√d); biases zero, but for the forget gate: 1."""
-        bound = 1 / math.sqrt(self.d_model)
-        nn.init.uniform_(self.weight_ih, -bound, bound)
-        nn.init.uniform_(self.weight_hh, -bound, bound)
+        super().reset_parameters()
         nn.init.zeros_(self.bias_ih)
         nn.init.zeros_(self.bias_hh)
         self.bias_ih[self.d_model : 2 * self.d_model] = 1
 
     def allocate_state(self, batch: int) -> LSTMState:
         """h_{-1} = c_{-1} = 0, in float32 or wider."""
-        expect_batch(batch)
-        zeros = self.weight_hh.new_zeros(batch, self.d_model, dtype=state_dtype(self.weight_hh))
-        return LSTMState(zeros, zeros)
-
-    def forward(self, u: Float[Tensor, "b l m"]) -> Float[Tensor, "b l d"]:
-        """Hidden states of every step, from an empty past."""
-        return self.prefill(u, self.allocate_state(u.shape[0]))[0]
-
-    def prefill(
-        self, u: Float[Tensor, "b l m"], state: LSTMState
-    ) -> tuple[Float[Tensor, "b l d"], LSTMState]:
-        """Hidden states of every step after `state`, and the state after the last one."""
-        expect_sequence("u", u, self.d_in, self.weight_ih)
-        state = self._checked(state, u.shape[0])
-        Wu = F.linear(u, self.weight_ih, self.bias_ih)  # b l 4d
-        hs = []
-        for Wu_t in Wu.unbind(dim=1):
-            state = self._next(Wu_t, state)
-            hs.append(state.h)
-        return torch.stack(hs, dim=1).to(Wu.dtype), state
-
-    def step(
-        self, u_t: Float[Tensor, "b m"], state: LSTMState
-    ) -> tuple[Float[Tensor, "b d"], LSTMState]:
-        """Output h_t and the new state."""
-        expect_token("u_t", u_t, self.d_in, self.weight_ih)
-        Wu_t = F.linear(u_t, self.weight_ih, self.bias_ih)
-        state = self._next(Wu_t, self._checked(state, u_t.shape[0]))
-        return state.h.to(Wu_t.dtype), state
+        return LSTMState(self._zeros(batch), self._zeros(batch))
 
     def _next(self, Wu_t: Tensor, state: LSTMState) -> LSTMState:
-        Uh = F.linear(state.h.to(Wu_t.dtype), self.weight_hh, self.bias_hh)
-        return lstm_cell((Wu_t + Uh).to(state.c.dtype), state.c)
+        pre = Wu_t + self.from_past(state.h, Wu_t.dtype)
+        return lstm_cell(pre.to(state.c.dtype), state.c)
 
     def _checked(self, state: LSTMState, batch: int) -> LSTMState:
         if not isinstance(state, LSTMState):
@@ -134,3 +86,6 @@ class LSTM(nn.Module):
         expect_shape("state.h", state.h, (batch, self.d_model))
         expect_shape("state.c", state.c, (batch, self.d_model))
         return state
+
+    def _hidden(self, state: LSTMState) -> Tensor:
+        return state.h

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ssm_ref.expect import (
     expect_batch,
-    expect_integers,
+    expect_counts,
     expect_sequence,
     expect_shape,
     expect_token,
@@ -95,7 +95,9 @@ class RGLRU(nn.Module):
     ) -> Float[Tensor, "b l d"]:
         """All states, from the state `h`, or from an empty past if it is None."""
         wide = state_dtype(x)
-        r, i = (torch.sigmoid(g(x)).to(wide) for g in (self.recurrence_gate, self.input_gate))
+        r, i = (
+            torch.sigmoid(g(x)).to(wide) for g in (self.recurrence_gate, self.input_gate)
+        )  # (1)
         log_a = -8 * r * F.softplus(self.Lambda.to(wide))  # (2)
         room = BoundedSqrt.apply(-torch.expm1(2 * log_a))
         if h is None:
@@ -113,10 +115,8 @@ class GriffinBlockConfig:
     d_conv: int = 4
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if self.d_model < 1 or self.d_conv < 1:
-            raise ValueError(f"d_model, d_conv must be ≥ 1; got {self.d_model}, {self.d_conv}")
-        if self.n_heads < 1 or self.d_rnn < 1 or self.d_rnn % self.n_heads:
+        expect_counts(self, "d_model", "n_heads", "width", "d_conv")
+        if self.d_rnn % self.n_heads:
             raise ValueError(f"n_heads={self.n_heads} must divide the width {self.d_rnn}")
 
     @property

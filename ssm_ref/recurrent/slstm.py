@@ -23,14 +23,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import (
-    expect_axes,
-    expect_batch,
-    expect_sequence,
-    expect_shape,
-    expect_token,
-    state_dtype,
-)
+from ssm_ref.expect import expect_axes, expect_shape
+from ssm_ref.recurrent.stepwise import StepwiseLayer
 
 
 class SLSTMState(NamedTuple):
@@ -74,16 +68,13 @@ def slstm_recurrence(
     return torch.stack(hs, dim=1)
 
 
-class SLSTM(nn.Module):
+class SLSTM(StepwiseLayer):
     """One sLSTM layer, d_in → d_model, in `n_heads` heads that do not see each other's past."""
 
     def __init__(self, d_in: int, d_model: int, *, n_heads: int = 1) -> None:
-        super().__init__()
-        if d_in < 1 or d_model < 1:
-            raise ValueError(f"d_in and d_model must be positive; got {d_in} and {d_model}")
+        super().__init__(d_in, d_model)
         if n_heads < 1 or d_model % n_heads:
             raise ValueError(f"n_heads={n_heads} must divide d_model={d_model}")
-        self.d_in, self.d_model = d_in, d_model
         p = d_model // n_heads
         self.weight = nn.Parameter(torch.empty(4 * d_model, d_in))
         self.recurrent = nn.Parameter(torch.empty(4, n_heads, p, p))  # gate, head, to, from
@@ -103,37 +94,15 @@ class SLSTM(nn.Module):
         """R of Eq. (1), zeros between the heads written out."""
         return torch.cat([torch.block_diag(*gate.unbind()) for gate in self.recurrent.unbind()])
 
+    @property
+    def input_map(self) -> tuple[Tensor, Tensor]:
+        """W and b of Eq. (1)."""
+        return self.weight, self.bias
+
     def allocate_state(self, batch: int) -> SLSTMState:
         """An empty past: zeros, and m = −∞."""
-        expect_batch(batch)
-        zeros = self.weight.new_zeros(batch, self.d_model, dtype=state_dtype(self.weight))
-        return SLSTMState(zeros, zeros, zeros, torch.full_like(zeros, -torch.inf))
-
-    def forward(self, u: Float[Tensor, "b l m"]) -> Float[Tensor, "b l d"]:
-        """Hidden states of every step, from an empty past."""
-        return self.prefill(u, self.allocate_state(u.shape[0]))[0]
-
-    def prefill(
-        self, u: Float[Tensor, "b l m"], state: SLSTMState
-    ) -> tuple[Float[Tensor, "b l d"], SLSTMState]:
-        """Hidden states of every step after `state`, and the state after the last one."""
-        expect_sequence("u", u, self.d_in, self.weight)
-        state = self._checked(state, u.shape[0])
-        Wu = F.linear(u, self.weight, self.bias)  # b l 4d
-        hs = []
-        for Wu_t in Wu.unbind(dim=1):
-            state = self._next(Wu_t, state)
-            hs.append(state.h)
-        return torch.stack(hs, dim=1).to(Wu.dtype), state
-
-    def step(
-        self, u_t: Float[Tensor, "b m"], state: SLSTMState
-    ) -> tuple[Float[Tensor, "b d"], SLSTMState]:
-        """One step: output and new state."""
-        expect_token("u_t", u_t, self.d_in, self.weight)
-        Wu_t = F.linear(u_t, self.weight, self.bias)
-        state = self._next(Wu_t, self._checked(state, u_t.shape[0]))
-        return state.h.to(Wu_t.dtype), state
+        h, c, n = (self._zeros(batch) for _ in range(3))
+        return SLSTMState(h, c, n, torch.full_like(h, -torch.inf))
 
     def _next(self, Wu_t: Tensor, state: SLSTMState) -> SLSTMState:
         heads = state.h.to(Wu_t.dtype).unflatten(-1, (self.recurrent.shape[1], -1))
@@ -146,3 +115,6 @@ class SLSTM(nn.Module):
         for name, value in state._asdict().items():
             expect_shape(f"state.{name}", value, (batch, self.d_model))
         return state
+
+    def _hidden(self, state: SLSTMState) -> Tensor:
+        return state.h

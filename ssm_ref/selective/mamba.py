@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_integers, state_dtype
+from ssm_ref.expect import expect_counts, state_dtype
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.block import Operator as Operator
@@ -60,10 +60,7 @@ class MambaConfig:
     ssm_norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        for name in ("d_model", "d_state", "d_conv", "expand", "rank"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        expect_counts(self, "d_model", "d_state", "d_conv", "expand", "dt_rank")
         if not 0 < self.dt_min <= self.dt_max:
             raise ValueError(f"0 < dt_min <= dt_max; got {self.dt_min} and {self.dt_max}")
         if self.ssm_norm not in ("none", "plain", "learned"):

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_integers, state_dtype
+from ssm_ref.expect import expect_counts, state_dtype
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.selective.block import Operator, SelectiveBlock
 from ssm_ref.selective.causal_conv1d import causal_conv1d, causal_conv1d_step
@@ -63,10 +63,7 @@ class Mamba2Config:
     norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        for name in ("d_model", "d_state", "d_conv", "expand", "d_head", "n_groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        expect_counts(self, "d_model", "d_state", "d_conv", "expand", "d_head", "n_groups")
         if self.d_inner % self.d_head:
             raise ValueError(f"d_head={self.d_head} must divide expand · d_model = {self.d_inner}")
         if self.n_heads % self.n_groups:

@@ -39,7 +39,7 @@ from ssm_ref.causal_layer import CausalLayer
 from ssm_ref.expect import (
     expect_axes,
     expect_batch,
-    expect_integers,
+    expect_counts,
     expect_shape,
     expect_token,
     state_dtype,
@@ -194,10 +194,10 @@ class Mamba3Config:
     out_norm: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if self.d_head < 1 or self.d_inner % self.d_head:
+        expect_counts(self, "d_model", "d_state", "expand", "d_head", "n_groups", "mimo_rank")
+        if self.d_inner % self.d_head:
             raise ValueError(f"d_head={self.d_head} must divide expand · d_model = {self.d_inner}")
-        if self.n_groups < 1 or self.n_heads % self.n_groups:
+        if self.n_heads % self.n_groups:
             raise ValueError(f"n_groups={self.n_groups} must divide the {self.n_heads} heads")
         if self.d_state % 2 or not 1 <= self.n_angles <= self.d_state // 2:
             raise ValueError(
@@ -205,9 +205,9 @@ class Mamba3Config:
                 f"got {self.d_state} and {self.rope_fraction}"
             )
         if self.A_activation not in ("heavy_tail", "softplus"):
-            raise ValueError(f"A_activation must be heavy_tail or softplus: {self.A_activation!r}")
-        if self.mimo_rank is not None and self.mimo_rank < 1:
-            raise ValueError(f"mimo_rank must be at least 1; got {self.mimo_rank}")
+            raise ValueError(
+                f"A_activation must be heavy_tail or softplus; got {self.A_activation!r}"
+            )
 
     @property
     def d_inner(self) -> int:

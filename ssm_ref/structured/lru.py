@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_batch, expect_integers, expect_sequence, expect_token, state_dtype
+from ssm_ref.expect import expect_batch, expect_counts, expect_sequence, expect_token, state_dtype
 from ssm_ref.foundations.scan import linear_scan
 
 Recurrence = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -47,9 +47,7 @@ class LRUConfig:
     max_phase: float = 2 * math.pi
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if self.d_model < 1 or self.d_state < 1:
-            raise ValueError(f"d_model, d_state must be ≥ 1; got {self.d_model}, {self.d_state}")
+        expect_counts(self, "d_model", "d_state")
         if not 0 <= self.r_min < self.r_max < 1:
             raise ValueError(
                 f"0 ≤ r_min < r_max < 1 is wanted; got r_min={self.r_min}, r_max={self.r_max}"

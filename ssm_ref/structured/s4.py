@@ -34,7 +34,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_integers, expect_sequence, expect_token
+from ssm_ref.expect import expect_counts, expect_sequence, expect_token
 from ssm_ref.foundations.convolution import fft_convolution
 from ssm_ref.structured.hippo import Measure, normal_plus_low_rank
 from ssm_ref.structured.s4d import initial_log_dt
@@ -151,9 +151,7 @@ class S4Config:
     dt_max: float = 1e-1
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if self.d_model < 1 or self.l_max < 1:
-            raise ValueError(f"d_model and l_max must be ≥ 1; got {self.d_model}, {self.l_max}")
+        expect_counts(self, "d_model", "l_max")
         if self.d_state < 2 or self.d_state % 2:
             raise ValueError(f"d_state must be even and at least 2; got {self.d_state}")
         if not 0 < self.dt_min <= self.dt_max:
@@ -220,7 +218,7 @@ class S4(nn.Module):
             while length < l:
                 length *= 2
             C_tilde = _times_one_minus_power(system, self.C(), length)
-        return kernel_from_generating_function(system, C_tilde, length)[:, :l]
+        return kernel_from_generating_function(system, C_tilde, length)[:, :l]  # (3)
 
     def forward(
         self, u: Float[Tensor, "b l d"], state: Complex[Tensor, "b d n"] | None = None

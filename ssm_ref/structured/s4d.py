@@ -28,7 +28,7 @@ from jaxtyping import Complex, Float, Inexact
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_integers, expect_sequence, expect_token
+from ssm_ref.expect import expect_counts, expect_sequence, expect_token
 from ssm_ref.foundations import convolution
 from ssm_ref.foundations.convolution import DiagonalSystem, run_convolution
 from ssm_ref.foundations.discretization import discretize_diagonal
@@ -81,9 +81,7 @@ class S4DConfig:
     dt_max: float = 1e-1
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if self.d_model < 1:
-            raise ValueError(f"d_model must be at least 1; got {self.d_model}")
+        expect_counts(self, "d_model")
         if not 0 < self.dt_min <= self.dt_max:
             raise ValueError(f"0 < dt_min ≤ dt_max is wanted; got {self.dt_min}, {self.dt_max}")
         initial_A(self.init, self.d_state)

@@ -24,7 +24,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_integers, expect_sequence, expect_shape, expect_token
+from ssm_ref.expect import expect_counts, expect_sequence, expect_shape, expect_token
 from ssm_ref.foundations.discretization import phi
 from ssm_ref.foundations.scan import linear_scan
 from ssm_ref.structured.hippo import normal_plus_low_rank
@@ -44,9 +44,7 @@ class S5Config:
     dt_max: float = 1e-1
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        if self.d_model < 1 or self.blocks < 1:
-            raise ValueError(f"d_model and blocks must be ≥ 1; got {self.d_model}, {self.blocks}")
+        expect_counts(self, "d_model", "d_state", "blocks")
         if self.d_state < 2 * self.blocks or self.d_state % (2 * self.blocks):
             raise ValueError(
                 f"d_state={self.d_state} must be a multiple of 2 · blocks = {2 * self.blocks}"

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_integers, expect_numbers
+from ssm_ref.expect import expect_counts, expect_numbers
 from ssm_ref.selective.mamba import Mamba, MambaConfig, Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.time_series.instance_norm import normalise
@@ -38,8 +38,7 @@ class LinearForecasterConfig:
     variates: int = 1  # c
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        _at_least_one(self, "lookback", "horizon", "variates")
+        expect_counts(self, "lookback", "horizon", "variates")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +64,7 @@ class SMambaConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        _at_least_one(
+        expect_counts(
             self, "lookback", "horizon", "variates", "d_model", "d_ff", "n_layer", "d_state"
         )
         if not 0 <= self.dropout < 1:
@@ -152,9 +150,3 @@ def _expect_window(x: Tensor, lookback: int, variates: int, like: Tensor) -> Non
             f"(batch, {lookback}, {variates}); got {tuple(x.shape)}"
         )
     expect_numbers("x", x, like)
-
-
-def _at_least_one(cfg: object, *names: str) -> None:
-    for name in names:
-        if getattr(cfg, name) < 1:
-            raise ValueError(f"{name} must be at least 1; got {getattr(cfg, name)}")

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_integers, expect_numbers, readable, state_dtype
+from ssm_ref.expect import expect_counts, expect_numbers, readable, state_dtype
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.mamba import Mamba, MambaConfig, Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
@@ -50,10 +50,7 @@ class SeriesClassifierConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        for name in ("channels", "n_classes", "d_model", "n_layer", "d_state"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        expect_counts(self, "channels", "n_classes", "d_model", "n_layer", "d_state")
         if self.mixer not in ("mamba", "s4d"):
             raise ValueError(f"mixer must be 'mamba' or 's4d'; got {self.mixer!r}")
         if not 0 <= self.dropout < 1:

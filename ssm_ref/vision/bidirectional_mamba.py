@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_integers, expect_sequence, state_dtype
+from ssm_ref.expect import expect_counts, expect_sequence, state_dtype
 from ssm_ref.selective.causal_conv1d import causal_conv1d
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
@@ -53,10 +53,7 @@ class BidirectionalMambaConfig:
     sharing: Sharing = "separate"
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        for name in ("d_model", "d_state", "d_conv", "expand"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        expect_counts(self, "d_model", "d_state", "d_conv", "expand")
         if self.sharing not in ("separate", "shared"):
             raise ValueError(f"sharing must be 'separate' or 'shared'; got {self.sharing!r}")
 
@@ -89,6 +86,11 @@ class BidirectionalMamba(nn.Module):
             self.add_module(f"x_proj{end}", x_proj)
             self.add_module(f"dt_proj{end}", _initial_dt_proj(cfg))
             self.register_parameter(f"D{end}", nn.Parameter(torch.ones(cfg.d_inner)))
+
+    @property
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that set the dynamics: train them without weight decay."""
+        return {"A_log", "A_b_log"}
 
     @property
     def _ends(self) -> tuple[str, ...]:

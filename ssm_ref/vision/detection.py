@@ -10,11 +10,10 @@
 
 C_i are the maps of the backbone, P_i those of the feature pyramid, all of one width; levels above
 the last come from convolutions of stride 2. The same head reads every level, with a scale a of its
-own. A place belongs to the smallest box that holds it
-within 1.5 strides of the middle, if the box is of the level's size: its largest distance lies in
-(4 s, 8 s], without the bound below at the first level and above at the last; other places are
-background. N counts the places inside boxes. Answers are scored by Eq. (10), and of those that
-overlap the best is kept.
+own. A place belongs to the smallest box that holds it within 1.5 strides of the middle, if the box
+is of the level's size: its largest distance lies in (4 s, 8 s], without the bound below at the
+first level and above at the last; other places are background. N counts the places inside boxes.
+Answers are scored by Eq. (10), and of those that overlap the best is kept.
 
 Source: Tian et al., FCOS, ICCV 2019, arXiv:1904.01355; Lin et al., Feature Pyramid Networks, CVPR
 2017, arXiv:1612.03144, and Focal Loss, ICCV 2017, arXiv:1708.02002; the backbone is
@@ -30,7 +29,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_integers
+from ssm_ref.expect import expect_counts
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.vision.boxes import Boxes, overlap, suppress
@@ -63,15 +62,7 @@ class FCOSConfig:
     groups: int = 32
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        for name in ("n_classes", "d_pyramid", "n_convs", "groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        if self.first_stage < 0 or self.extra_levels < 0:
-            raise ValueError(
-                "first_stage and extra_levels must not be negative; got "
-                f"{self.first_stage} and {self.extra_levels}"
-            )
+        expect_counts(self, "n_classes", "d_pyramid", "n_convs", "groups")
         if self.d_pyramid % self.groups:
             raise ValueError(f"groups={self.groups} must divide d_pyramid={self.d_pyramid}")
 

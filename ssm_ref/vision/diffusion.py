@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from ssm_ref.expect import expect_integers, readable
+from ssm_ref.expect import expect_counts, readable
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
@@ -39,11 +39,11 @@ class NoiseSchedule:
     last: float = 0.02
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        top = max(self.first, self.last) * 1000 / max(self.steps, 1)
-        if self.steps < 1 or min(self.first, self.last) <= 0 or top >= 1:
+        expect_counts(self, "steps")
+        top = max(self.first, self.last) * 1000 / self.steps
+        if min(self.first, self.last) <= 0 or top >= 1:
             raise ValueError(
-                "steps must be at least 1 and 0 < β < 1, where β is first … last times "
+                "0 < β < 1 is wanted, where β is first … last times "
                 f"1000 / steps; got {self.steps} steps and {self.first} … {self.last}"
             )
 

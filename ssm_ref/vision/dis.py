@@ -28,7 +28,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_integers, expect_numbers, readable
+from ssm_ref.expect import expect_counts, expect_numbers, readable
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
@@ -61,15 +61,9 @@ class DiSConfig:
     d_state: int = 16
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        for name in ("patch", "channels", "d_model", "n_half"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        if self.n_classes < 0 or self.d_model % 2:
-            raise ValueError(
-                "n_classes must not be negative and d_model be even; got "
-                f"{self.n_classes} and {self.d_model}"
-            )
+        expect_counts(self, "patch", "channels", "d_model", "n_half", "d_state")
+        if self.d_model % 2:
+            raise ValueError(f"d_model must be even; got {self.d_model}")
         if min(self.image) < 1 or any(size % self.patch for size in self.image):
             raise ValueError(f"image {self.image} must be made of whole {self.patch}-pixel patches")
 
@@ -131,6 +125,11 @@ class DiS(nn.Module):
         self.modulation = nn.Linear(d, 2 * d) if cfg.n_classes else None
         self.head = nn.Linear(d, cfg.patch**2 * cfg.channels)
         self._initialise()
+
+    @property
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that stand for places: train them without weight decay."""
+        return {"pos_embed"}
 
     @torch.no_grad()
     def _initialise(self) -> None:

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_integers, expect_numbers
+from ssm_ref.expect import expect_counts, expect_numbers
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.vision.ss2d import SS2D, SS2DConfig
@@ -59,7 +59,7 @@ class VMUNetConfig:
     drop_path: float = 0.2
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "d_model", "patch", "channels", "n_classes", "d_state", "expand")
         if not self.encoder or len(self.encoder) != len(self.decoder):
             raise ValueError(
                 "encoder and decoder must have the same number of stages, at least 1; got "
@@ -69,9 +69,6 @@ class VMUNetConfig:
             raise ValueError(
                 f"every stage needs at least 1 block; got {self.encoder} and {self.decoder}"
             )
-        for name in ("d_model", "patch", "channels", "n_classes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
         if self.d_model % self.patch:
             raise ValueError(
                 f"patch={self.patch} must divide d_model={self.d_model}: the last norm has their "

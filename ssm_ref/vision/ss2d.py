@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_integers, expect_numbers, state_dtype
+from ssm_ref.expect import expect_counts, expect_numbers, state_dtype
 from ssm_ref.selective.mamba import Operator
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.selective.step_size import draw_dt_bias
@@ -74,10 +74,7 @@ class SS2DConfig:
     gated: bool = False
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        for name in ("d_model", "d_state", "d_conv", "expand"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        expect_counts(self, "d_model", "d_state", "d_conv", "expand")
         if self.d_conv % 2 == 0:
             raise ValueError(f"d_conv must be odd to keep the map's size; got {self.d_conv}")
 
@@ -110,6 +107,11 @@ class SS2D(nn.Module):
         self.norm = nn.LayerNorm(d, eps=cfg.norm_eps)
         self.out_proj = nn.Linear(d, cfg.d_model, bias=False)
         self.reset_parameters()
+
+    @property
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that set the dynamics: train them without weight decay."""
+        return {"A_log", "D", "dt_bias"}
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

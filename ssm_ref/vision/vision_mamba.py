@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_integers, expect_numbers
+from ssm_ref.expect import expect_counts, expect_numbers
 from ssm_ref.norm import RMSNorm
-from ssm_ref.selective.mamba import Operator
+from ssm_ref.selective.mamba import Operator, parameter_groups
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.vision.bidirectional_mamba import (
     BidirectionalMamba,
@@ -61,10 +61,7 @@ class VisionMambaConfig:
     drop_path: float = 0.0
 
     def __post_init__(self) -> None:
-        expect_integers(self)
-        for name in ("channels", "d_model", "n_layer", "n_classes", "d_state"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        expect_counts(self, "channels", "d_model", "n_layer", "n_classes", "d_state")
         if min(self.patch) < 1 or min(self.steps) < 1:
             raise ValueError(f"patch {self.patch} and stride {self.steps} must be at least 1")
         if self.image[0] < self.patch[0] or self.image[1] < self.patch[1]:
@@ -154,6 +151,11 @@ class VisionMamba(nn.Module):
         self.head = nn.Linear(cfg.d_model, cfg.n_classes)
         self._initialise()
 
+    @property
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that stand for places: train them without weight decay."""
+        return {"cls_token", "pos_embed"}
+
     @torch.no_grad()
     def _initialise(self) -> None:
         for parameter in (self.cls_token, self.pos_embed, self.head.weight):
@@ -197,13 +199,4 @@ class VisionMamba(nn.Module):
 
     def parameter_groups(self, weight_decay: float = 0.1) -> list[dict[str, Any]]:
         """Two groups for an optimiser: matrices decay; A, D, biases, norms and tokens do not."""
-        kept = ("A_log", "A_b_log", "cls_token", "pos_embed")
-        decay: list[Tensor] = []
-        keep: list[Tensor] = []
-        for name, parameter in self.named_parameters():
-            still = parameter.ndim < 2 or name.rsplit(".", 1)[-1] in kept
-            (keep if still else decay).append(parameter)
-        return [
-            {"params": decay, "weight_decay": weight_decay},
-            {"params": keep, "weight_decay": 0.0},
-        ]
+        return parameter_groups(self, weight_decay=weight_decay)

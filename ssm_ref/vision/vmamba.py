@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_integers, expect_numbers
-from ssm_ref.selective.mamba import Operator
+from ssm_ref.expect import expect_counts, expect_numbers
+from ssm_ref.selective.mamba import Operator, parameter_groups
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.vision.ss2d import SS2D, SS2DConfig
 
@@ -56,12 +56,9 @@ class VMambaConfig:
     drop_path: float = 0.0
 
     def __post_init__(self) -> None:
-        expect_integers(self)
+        expect_counts(self, "d_model", "channels", "n_classes", "mlp_ratio", "d_state", "expand")
         if not self.blocks or min(self.blocks) < 1:
             raise ValueError(f"blocks must be at least one stage of ≥ 1 block; got {self.blocks}")
-        for name in ("d_model", "channels", "n_classes", "mlp_ratio"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
         if self.d_model % 2:
             raise ValueError(f"d_model must be even: the stem has half of it; got {self.d_model}")
         if not 0 <= self.drop_path < 1:
@@ -170,13 +167,4 @@ class VMamba(nn.Module):
 
     def parameter_groups(self, weight_decay: float = 0.05) -> list[dict[str, Any]]:
         """Two groups for an optimiser: matrices decay; A, D, Δ's bias, biases and norms do not."""
-        kept = ("A_log", "D", "dt_bias")
-        decay: list[Tensor] = []
-        keep: list[Tensor] = []
-        for name, parameter in self.named_parameters():
-            still = parameter.ndim < 2 or name.rsplit(".", 1)[-1] in kept
-            (keep if still else decay).append(parameter)
-        return [
-            {"params": decay, "weight_decay": weight_decay},
-            {"params": keep, "weight_decay": 0.0},
-        ]
+        return parameter_groups(self, weight_decay=weight_decay)

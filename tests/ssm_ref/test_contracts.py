@@ -641,3 +641,10 @@ def test_configs_take_integers_alone_where_they_count(kind: Any) -> None:
         for wrong in (8.0, 2.5, "8", True, (1.5, 2)):
             with pytest.raises(ValueError, match=rf"{name} must be (an integer|integers); got "):
                 replace(cfg, **{name: wrong})
+        for wrong in (-1, (-1, 1)) if name != "seed" else ():
+            words = "be an integer|be integers|not be negative|be at least 1"
+            with pytest.raises(ValueError, match=rf"{name} must ({words}); got "):
+                replace(cfg, **{name: wrong})
+        if name in ("d_model", "vocab_size", "n_blocks", "n_layers", "n_heads", "d_state"):
+            with pytest.raises(ValueError, match=rf"\b{name}\b.* must .*[; ]got"):
+                replace(cfg, **{name: 0})

@@ -103,3 +103,18 @@ def test_refuses_what_does_not_fit() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_a_complex_system_is_balanced_by_its_conjugates() -> None:
+    A = torch.randn(5, 5, dtype=torch.complex128)
+    A = 0.9 * A / torch.linalg.eigvals(A).abs().max()
+    B, C = torch.randn(5, 2, dtype=A.dtype), torch.randn(3, 5, dtype=A.dtype)
+    system = LinearSystem(A, B, C, torch.zeros(3, 2, dtype=A.dtype))
+    W_c = controllability_gramian(A, B, discrete=True)
+    W_o = observability_gramian(A, C, discrete=True)
+    want = torch.linalg.eigvals(W_c @ W_o).real.sqrt().sort(descending=True).values
+    torch.testing.assert_close(hankel_singular_values(system), want)
+    whole = balanced_truncation(system, 5)
+    torch.testing.assert_close(markov_parameters(whole, 9), markov_parameters(system, 9))
+    W = controllability_gramian(whole.A, whole.B, discrete=True)
+    torch.testing.assert_close(W, torch.diag(want).to(W.dtype))

@@ -151,7 +151,7 @@ def test_parameter_count_and_small_shapes(layer: LRU) -> None:
 def test_refuses_what_does_not_fit(layer: LRU) -> None:
     u = torch.zeros(1, 4, 3, dtype=F64)
     for call, message in (
-        (lambda: LRUConfig(d_model=0), "d_model, d_state must be ≥ 1; got 0"),
+        (lambda: LRUConfig(d_model=0), "d_model must be at least 1; got 0"),
         (lambda: LRUConfig(d_model=2, r_min=0.9, r_max=0.5), "r_min=0.9, r_max=0.5"),
         (lambda: LRUConfig(d_model=2, max_phase=7.0), "max_phase must be in"),
         (lambda: layer(u[..., :2]), "u must have shape"),

@@ -167,7 +167,7 @@ def test_refuses() -> None:
     for options, words in (
         ({"image": (4, 5)}, "whole 2-pixel patches"),
         ({"patch": 0}, "patch must be at least 1"),
-        ({"d_model": 7}, "d_model be even"),
+        ({"d_model": 7}, "d_model must be even; got 7"),
         ({"n_classes": -1}, "n_classes must not be negative"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -196,6 +196,14 @@ def test_symbols_are_found_by_path(make_project: MakeProject) -> None:
     assert equation_lines(root / "ssm_ref/selective/mamba.py") == {1: 3, 2: 6}
 
 
+def test_a_line_may_carry_several_equations_and_words(tmp_path: Path) -> None:
+    path = tmp_path / "code.py"
+    path.write_text(
+        "a = 1  # (4), (6)\nb = 2  # (1) each b l d\nc = 3  # as printed (3)\n# f(7) is none\n"
+    )
+    assert equation_lines(path) == {4: 1, 6: 1, 1: 2, 3: 3}
+
+
 def outcomes(root: Path, outcome: str) -> None:
     names = (
         "tests/ssm_ref/test_mamba.py::test_causal[1]",

@@ -1,4 +1,7 @@
-"""Equation numbers in code: a line that carries Eq. (1) ends in the comment `# (1)`."""
+"""Equation numbers in code: a line that carries Eq. (1) ends in the comment `# (1)`.
+
+Several may stand together, `# (4), (6)`, and words behind or before them, `# (1) each b l d`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-NUMBER = re.compile(r"\((\d+)\)\s*$")
+NUMBERS = r"\(\d+\)(?:, ?\(\d+\))*"
+NAMED = re.compile(rf"^#\s*({NUMBERS})(?!\S)|({NUMBERS})\s*$")
 
 
 def equation_lines(path: Path) -> Mapping[int, int]:
@@ -24,6 +28,8 @@ def _numbers(path: Path, stamp: int) -> Mapping[int, int]:
     found: dict[int, int] = {}
     source = path.read_text(encoding="utf-8")
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT and (match := NUMBER.search(token.string)):
-            found.setdefault(int(match[1]), token.start[0])
+        if token.type == tokenize.COMMENT:
+            for named in NAMED.finditer(token.string):
+                for number in re.findall(r"\d+", named[0]):
+                    found.setdefault(int(number), token.start[0])
     return found
