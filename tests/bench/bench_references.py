@@ -114,7 +114,7 @@ def medians(calls: dict[str, Callable[[], object]], *, rounds: int) -> dict[str,
 
 def line(name: str, value: float, unit: str, target: str, reached: bool) -> None:
     print(
-        f"{name:58} {value:10.2f} {unit:6} target {target:12} {'reached' if reached else 'MISSED'}"
+        f"{name:62} {value:10.2f} {unit:6} target {target:12} {'reached' if reached else 'MISSED'}"
     )
 
 
@@ -211,6 +211,62 @@ def scans() -> None:
             line(what, ratio, "x", ">= 20", ratio >= 20)
 
 
+def wide() -> None:
+    """The same where one step of the loop is wide work already, beside the most that can be had.
+
+    A narrow loop is slow because a call costs about a microsecond however little it computes, which
+    is what chunks save. A step of RWKV-4 is some 22 calls, whose arithmetic weighs as much as they
+    do from some hundreds of channels on. No algorithm does without three exponentials a number, one
+    read of k and v and one write of y: the loop over the time of these is the ceiling. Here a
+    number takes 27 passes, ten of them to find where each chunk starts.
+
+    Mamba-3 writes x Bᵀ into a state and reads C from it, 4 r p n operations a token and head, and
+    within a chunk of q r rows multiplies 2 q r (n + p) more a row. The ceiling is these at the rate
+    of a large matrix product, and one copy of the operands, which puts the rows of a head together:
+    at rank 4 it is below the target.
+    """
+    l = 16_384
+    for d in (512, 1024):
+        k, v = torch.randn(2, 1, l, d)
+        operands, room = [k, v, torch.rand(d) + 0.01, torch.randn(d)], torch.empty(1, 64, d)
+
+        def exponentials(
+            parts: tuple[Tensor, ...] = k.split(64, dim=1), out: Tensor = room
+        ) -> None:
+            for part in parts:
+                torch.exp(part, out=out)
+
+        least = 3 * seconds(exponentials) + seconds(lambda k=k, v=v: k * v)
+        forms = of_wkv4(wkv_recurrent), of_wkv4(wkv_parallel)
+        over_loop(f"RWKV-4 of {d} channels", *forms, operands, least)
+    square = torch.randn(1024, 1024)
+    rate = 2 * 1024**3 / seconds(lambda: square @ square)
+    h, p, n = 2, 64, 128
+    for r in (1, 4):
+        operands = [torch.randn(1, l, h, r, width) for width in (p, n, n)]
+        moved = seconds(lambda x=operands[:]: [t.clone() for t in x])
+        operands += [torch.rand(1, l, h), -torch.rand(1, l, h), torch.rand(1, l, h)]
+        products = l * h * r * (4 * p * n + 2 * max(16 * r, 32) * (n + p))
+        forms = of_mamba3(trapezoidal_recurrence), of_mamba3(trapezoidal_chunked)
+        over_loop(f"Mamba-3 of rank {r}, 64 x 128", *forms, operands, products / rate + moved)
+
+
+def over_loop(name: str, loop: Form, fast: Form, operands: list[Tensor], least: float) -> None:
+    slow, quick = seconds(lambda: run(loop, operands)), seconds(lambda: run(fast, operands))
+    ceiling = f"(ceiling {slow / least:.0f})"
+    line(
+        f"{name}, forward at 16K, loop / it {ceiling}",
+        slow / quick,
+        "x",
+        ">= 20",
+        slow / quick >= 20,
+    )
+
+
+def seconds(call: Callable[[], object]) -> float:
+    return medians({"": call}, rounds=2)[""]
+
+
 def run(form: Form, operands: list[Tensor]) -> None:
     out = form(*operands)
     y = out[0] if isinstance(out, tuple) else out
@@ -290,7 +346,7 @@ def decode() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    figures = {"blocks": blocks, "models": models, "scans": scans, "decode": decode}
+    figures = {"blocks": blocks, "models": models, "scans": scans, "wide": wide, "decode": decode}
     parser.add_argument("figure", nargs="?", choices=[*figures])
     parser.add_argument(
         "--peak", choices=[*BLOCKS, *(f"{kind}/{side}" for kind in MODELS for side in SIDES)]
