@@ -119,7 +119,9 @@ def _storable(model: nn.Module) -> bool:
         return False
     attention, mamba = model.falcon_cfg.attention, model.falcon_cfg.mamba
     plain = attention.rope_base is not None and attention.window is None
-    return plain and not mamba.bias and mamba.dt_limit == (0.0, math.inf)
+    plain = plain and attention.rope_scaling is None and attention.key_width == attention.head_width
+    one_eps = mamba.norm_eps == model.falcon_cfg.norm_eps
+    return plain and one_eps and not mamba.bias and mamba.dt_limit == (0.0, math.inf)
 
 
 def _places(model: nn.Module) -> dict[str, Place]:

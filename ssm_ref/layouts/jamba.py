@@ -104,8 +104,9 @@ def _storable(model: nn.Module) -> bool:
         return False
     attention, mamba = model.jamba_cfg.attention, model.jamba_cfg.mamba
     plain = attention.rope_base is None and attention.window is None
+    widths = {attention.d_model // attention.n_heads, attention.head_width, attention.key_width}
     one_eps = mamba.ssm_norm_eps == model.jamba_cfg.norm_eps
-    return plain and mamba.ssm_norm == "learned" and one_eps
+    return plain and len(widths) == 1 and mamba.ssm_norm == "learned" and one_eps
 
 
 def _places(model: nn.Module) -> dict[str, Place]:

@@ -88,7 +88,8 @@ def _storable(model: nn.Module) -> bool:
     if not isinstance(model, Transformer):
         return False
     attention = model.transformer_cfg.attention
-    return attention.rope_base is not None and attention.window is None
+    one_width = attention.key_width == attention.head_width
+    return attention.rope_base is not None and attention.window is None and one_width
 
 
 def _describe(model: nn.Module) -> dict[str, Any]:

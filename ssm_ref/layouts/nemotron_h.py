@@ -1,5 +1,6 @@
 """Layout of Nemotron-H as `transformers` stores it; models with experts are not of it."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -106,8 +107,15 @@ def _describe(model: nn.Module) -> dict[str, Any]:
 def _storable(model: nn.Module) -> bool:
     if not isinstance(model, NemotronH):
         return False
-    attention, mamba = model.nemotron_cfg.attention, model.nemotron_cfg.mamba
-    return attention.rope_base is None and attention.window is None and not mamba.bias
+    cfg, attention, mamba = (
+        model.nemotron_cfg,
+        model.nemotron_cfg.attention,
+        model.nemotron_cfg.mamba,
+    )
+    plain = attention.rope_base is None and attention.window is None
+    one_width, one_eps = attention.key_width == attention.head_width, mamba.norm_eps == cfg.norm_eps
+    free = mamba.dt_limit == (0.0, math.inf) and not mamba.bias
+    return plain and one_width and one_eps and free
 
 
 def _places(model: nn.Module) -> dict[str, Place]:

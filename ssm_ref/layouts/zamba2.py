@@ -1,5 +1,6 @@
 """Layout of Zamba2 as `transformers` stores it: a shared block under the layer that calls first."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -103,7 +104,8 @@ def _storable(model: nn.Module) -> bool:
     if not isinstance(model, Zamba2):
         return False
     mamba = model.zamba_cfg.mamba
-    return mamba.conv_bias and not mamba.bias and mamba.norm_eps == 1e-5
+    free = mamba.dt_limit == (0.0, math.inf)
+    return mamba.conv_bias and not mamba.bias and mamba.norm_eps == 1e-5 and free
 
 
 def _shared_name(rest: str) -> str:

@@ -9,8 +9,13 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from ssm_ref.attention.transformer import AttentionConfig, Transformer, TransformerConfig
 from ssm_ref.audio.audio_mamba import AudioMamba, AudioMambaConfig, from_official
 from ssm_ref.checkpoint import from_pretrained, save_pretrained
+from ssm_ref.hybrid.falcon_h1 import FalconH1, FalconH1Config, WideMamba2Config
+from ssm_ref.hybrid.jamba import Jamba, JambaConfig
+from ssm_ref.hybrid.nemotron_h import NemotronH, NemotronHConfig
+from ssm_ref.hybrid.zamba2 import Zamba2, Zamba2Config
 from ssm_ref.language_model import LanguageModelConfig
 from ssm_ref.selective.mamba import MambaConfig, MambaLanguageModel
 from ssm_ref.selective.mamba2 import Mamba2Config, Mamba2LanguageModel
@@ -135,6 +140,49 @@ def test_settings_without_an_equal_here_are_refused(
     rewrite(tmp_path, **entries)
     with pytest.raises(ValueError, match=words):
         from_pretrained(tmp_path)
+
+
+HEADS = {"d_model": 16, "n_heads": 2}
+WIDE = AttentionConfig(**HEADS, d_key=4)
+NO_POSITIONS = AttentionConfig(**HEADS, rope_base=None)
+SLOW = Mamba2Config(d_model=16, d_state=4, d_head=4, dt_limit=(0.0, 1.0))
+SHELL: dict[str, Any] = {"vocab_size": 11, "d_ff": 8}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Transformer(TransformerConfig(**SHELL, n_blocks=1, attention=WIDE)),
+        lambda: Jamba(
+            JambaConfig(
+                **SHELL,
+                n_blocks=1,
+                attention=AttentionConfig(**HEADS, d_head=4, rope_base=None),
+                mamba=MambaConfig(d_model=16, ssm_norm="learned", ssm_norm_eps=1e-6),
+            )
+        ),
+        lambda: NemotronH(
+            NemotronHConfig(**SHELL, pattern="M*-", attention=NO_POSITIONS, mamba=SLOW)
+        ),
+        lambda: Zamba2(
+            Zamba2Config(**SHELL, n_layers=1, hybrid_layers=(0,), n_heads=2, mamba=SLOW, n_shared=1)
+        ),
+        lambda: FalconH1(
+            FalconH1Config(
+                **SHELL,
+                n_blocks=1,
+                attention=WIDE,
+                mamba=WideMamba2Config(d_model=16, d_ssm=16, d_state=4, d_head=4),
+            )
+        ),
+    ],
+    ids=["llama", "jamba", "nemotron_h", "zamba2", "falcon_h1"],
+)
+def test_what_a_layout_has_no_entry_for_is_not_stored_without_it(make: Any, tmp_path: Path) -> None:
+    model = make()
+    assert model(torch.tensor([[1, 2, 3]])).shape == (1, 3, 11)
+    with pytest.raises(ValueError, match=r"can be stored as \[\]"):
+        save_pretrained(model, tmp_path)
 
 
 def test_a_second_epsilon_has_no_place_in_any_layout(tmp_path: Path) -> None:
