@@ -183,7 +183,7 @@ def test_guidance_moves_along_what_the_class_changes() -> None:
 
 def test_refuses() -> None:
     for options in ({"steps": 0}, {"steps": 10}, {"first": 0.0}, {"last": 1.5}):
-        with pytest.raises(ValueError, match="steps must be at least 1; got 0|0 < β < 1 is wanted"):
+        with pytest.raises(ValueError, match=r"steps must be at least 1|0 < β < 1 is"):
             NoiseSchedule(**options)  # type: ignore[arg-type]
     x = normal(2, 3)
     for t in (torch.tensor([1, 51]), torch.tensor([-1, 1]), torch.tensor([1])):
