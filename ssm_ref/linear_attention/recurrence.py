@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ssm_ref.expect import expect_float, expect_shape, state_dtype
+from ssm_ref.expect import expect_float, expect_shape, state_dtype, without_autocast
 
 
 class Case(NamedTuple):
@@ -57,7 +57,7 @@ def recurrent(
     """
     wide, S = _widen(case, S)
     o = []
-    with torch.autocast(S.device.type, enabled=False):
+    with without_autocast(S):
         for t in range(wide.q.shape[1]):
             before, decay = S, wide.g[:, t].exp()[..., None]  # b h n 1
             S = decay * S + wide.k[:, t, :, :, None] * wide.v[:, t, :, None, :]  # (1)
@@ -80,7 +80,7 @@ def chunked(
     if chunk_size < 1 or chunk_size & (chunk_size - 1):
         raise ValueError(f"chunk_size must be a power of two; got {chunk_size}")
     wide, S = _widen(case, S)
-    with torch.autocast(S.device.type, enabled=False):
+    with without_autocast(S):
         o, S = _by_chunks(wide, S, min(chunk_size, _power_of_two(wide.q.shape[1])))
     return o.to(case.v.dtype), S
 

@@ -44,6 +44,7 @@ from ssm_ref.expect import (
     expect_shape,
     expect_token,
     state_dtype,
+    without_autocast,
 )
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig, ResidualBranch, State
 from ssm_ref.linear_attention.token_shift import ShiftedMixer, shift
@@ -269,7 +270,7 @@ class TimeMix(nn.Module):
         kappa = F.normalize(self._heads(k * self.k_k), dim=-1)  # (2)
         k = k * (1 + (a - 1) * self.k_a)  # (2)
         r, w, k, v, a = (self._heads(t) for t in (r, w, k, v, a))
-        with torch.autocast(u.device.type, enabled=False):  # products of the scan in float32 too
+        with without_autocast(u):  # products of the scan in float32 too
             y, S = scan(WKV7(*(t.to(wide) for t in (r, w, k, v, kappa, a))), state.S)  # (4), (5)
         y = self.norm(y.to(u.dtype).flatten(0, 1).flatten(1)).view_as(u)
         bonus = (r * k * self._heads(self.r_k)).sum(dim=-1, keepdim=True)

@@ -34,10 +34,14 @@ class WKVChunks(torch.autograd.Function):
     """y of Eq. (4) and the state (p, q, o) after the last token, from k, v, w, u and a state."""
 
     @staticmethod
-    def forward(ctx: Any, *operands: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The walk; only the operands are kept for the gradients."""
-        ctx.save_for_backward(*operands)
+    def forward(*operands: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The walk."""
         return _walk(*operands)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep the operands alone for the gradients."""
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor, *grad_sums: Tensor) -> tuple[Tensor | None, ...]:

@@ -43,10 +43,14 @@ class BoundedSqrt(torch.autograd.Function):
     """sqrt(x), whose derivative is cut off at `STEEPEST`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(x: Tensor) -> Tensor:
         """The square root."""
-        ctx.save_for_backward(x)
         return x.sqrt()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Keep what the backward pass reads."""
+        ctx.save_for_backward(inputs[0])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ from ssm_ref.expect import (
     expect_shape,
     expect_token,
     state_dtype,
+    without_autocast,
 )
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
@@ -321,7 +322,7 @@ class Mamba3(CausalLayer):
         C = self._vectors(C, self.C_norm, self.C_bias, phase)
         x_r = self._ranked(x, "mimo_x")
         past = Past(state.ssm, self._ranked(state.x[:, None], "mimo_x")[:, 0], state.B)
-        with torch.autocast(u.device.type, enabled=False):  # products of the scan in float32 too
+        with without_autocast(u):  # products of the scan in float32 too
             y, H = scan(Inputs(x_r, B, C, dt, A, lam), past)  # (5)
         y = y + self.D[:, None, None] * x_r
         out = self.out_proj(self._gated(y, z).flatten(-2).to(u.dtype))  # (7)

@@ -34,7 +34,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_counts, expect_sequence, expect_token
+from ssm_ref.expect import expect_counts, expect_sequence, expect_token, widened
 from ssm_ref.foundations.convolution import fft_convolution
 from ssm_ref.structured.hippo import Measure, normal_plus_low_rank
 from ssm_ref.structured.s4d import initial_log_dt
@@ -195,15 +195,15 @@ class S4(nn.Module):
 
     def system(self) -> DPLR:
         """Λ, P, B and Δ; the real part of Λ is negative whatever the optimiser does (1)."""
-        eigenvalues = torch.complex(-self.log_decay.exp(), self.frequency)
-        P, B = torch.view_as_complex(self.P), torch.view_as_complex(self.B)
-        return DPLR(eigenvalues, P, B, self.log_dt.exp())
+        eigenvalues = torch.complex(-widened(self.log_decay).exp(), widened(self.frequency))
+        P, B = (torch.view_as_complex(widened(x)) for x in (self.P, self.B))
+        return DPLR(eigenvalues, P, B, widened(self.log_dt).exp())
 
     def C(self) -> Complex[Tensor, "d n"]:
         """The output matrix of the recurrence, C̃ (I − Ā^L)⁻¹ (4)."""
         A_bar, _ = dense(self.system())
         one = torch.eye(A_bar.shape[-1], dtype=A_bar.dtype, device=A_bar.device)
-        C = torch.view_as_complex(self.C_tilde)
+        C = torch.view_as_complex(widened(self.C_tilde))
         rest = one - torch.linalg.matrix_power(A_bar, self.cfg.l_max)
         row = torch.cat([C, C.conj()], dim=-1)[:, None]
         return torch.linalg.solve(rest, row, left=False)[:, 0, : C.shape[-1]]
@@ -213,7 +213,7 @@ class S4(nn.Module):
         if l < 1:
             raise ValueError(f"a kernel needs l ≥ 1 taps; got {l}")
         system, length = self.system(), self.cfg.l_max
-        C_tilde = torch.view_as_complex(self.C_tilde)
+        C_tilde = torch.view_as_complex(widened(self.C_tilde))
         if length < l:
             while length < l:
                 length *= 2
@@ -229,8 +229,9 @@ class S4(nn.Module):
         """
         expect_sequence("u", u, self.cfg.d_model, self.D)
         b, l, _ = u.shape
+        u, D = widened(u), widened(self.D)
         n = self.cfg.d_state // 2
-        y = fft_convolution(u, self.kernel(l)) + self.D * u
+        y = fft_convolution(u, self.kernel(l)) + D * u
         A_bar, B_bar = dense(self.system())
         written = torch.einsum("dml,bld->bdm", krylov(A_bar, B_bar, l).flip(-1), u.to(B_bar.dtype))
         if state is None:
@@ -253,17 +254,18 @@ class S4(nn.Module):
     ) -> tuple[Float[Tensor, "b d"], Complex[Tensor, "b d n"]]:
         """The output for one token and the new state; hand in `layer.C()` to compute it once."""
         expect_token("u_t", u_t, self.cfg.d_model, self.D)
+        u_t, D = widened(u_t), widened(self.D)
         system = self.system()
         if state is None:
             shape = (u_t.shape[0], *system.B.shape)
             state = torch.zeros(shape, dtype=system.B.dtype, device=u_t.device)
         self._expect_state(state, u_t.shape[0])
         state = step(system, state, u_t)
-        y = 2 * ((self.C() if C is None else C) * state).real.sum(-1) + self.D * u_t  # (9)
+        y = 2 * ((self.C() if C is None else C) * state).real.sum(-1) + D * u_t  # (9)
         return self._mix(y), state
 
     def _mix(self, y: Tensor) -> Tensor:
-        return functional.glu(self.mix(functional.gelu(y)), dim=-1)  # (9)
+        return functional.glu(self.mix(functional.gelu(y).to(self.D.dtype)), dim=-1)  # (9)
 
     def _expect_state(self, state: Tensor, b: int) -> None:
         wanted = (b, self.cfg.d_model, self.cfg.d_state // 2)

@@ -28,7 +28,7 @@ from jaxtyping import Complex, Float, Inexact
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_counts, expect_sequence, expect_token
+from ssm_ref.expect import expect_counts, expect_sequence, expect_token, widened
 from ssm_ref.foundations import convolution
 from ssm_ref.foundations.convolution import DiagonalSystem, run_convolution
 from ssm_ref.foundations.discretization import discretize_diagonal
@@ -118,13 +118,13 @@ class S4D(nn.Module):
     @property
     def A(self) -> Complex[Tensor, "d n"]:
         """The state matrix (2): its real part is negative whatever the optimiser does."""
-        return torch.complex(-self.log_decay.exp(), self.frequency)  # (2)
+        return torch.complex(-widened(self.log_decay).exp(), widened(self.frequency))  # (2)
 
     def discrete(self) -> DiagonalSystem:
         """The discretized system of every channel (3)."""
-        one = torch.ones((), dtype=self.D.dtype, device=self.D.device)
-        A_bar, B_bar, _ = discretize_diagonal(self.A, one, self.log_dt.exp()[:, None])  # (3)
-        return DiagonalSystem(A_bar, B_bar, torch.view_as_complex(self.C), self.D)
+        log_dt, C, D = (widened(x) for x in (self.log_dt, self.C, self.D))
+        A_bar, B_bar, _ = discretize_diagonal(self.A, D.new_ones(()), log_dt.exp()[:, None])  # (3)
+        return DiagonalSystem(A_bar, B_bar, torch.view_as_complex(C), D)
 
     def kernel(self, l: int) -> Float[Tensor, "d l"]:
         """The first `l` taps of the convolution (4), without D."""
@@ -138,7 +138,7 @@ class S4D(nn.Module):
         Raises `ValueError` for inputs or states that do not fit.
         """
         expect_sequence("u", u, self.cfg.d_model, self.D)
-        y, state = self.run(self.discrete(), u, state)  # (5)
+        y, state = self.run(self.discrete(), widened(u), state)  # (5)
         return self._mix(y), state
 
     def step(
@@ -149,11 +149,11 @@ class S4D(nn.Module):
         system = self.discrete()
         if state is None:
             state = u_t.new_zeros(u_t.shape[0], *system.A_bar.shape, dtype=system.dtype)
-        y, state = convolution.step(system, state, u_t)
+        y, state = convolution.step(system, state, widened(u_t))
         return self._mix(y), state
 
     def _mix(self, y: Tensor) -> Tensor:
-        return functional.glu(self.mix(functional.gelu(y)), dim=-1)  # (6)
+        return functional.glu(self.mix(functional.gelu(y).to(self.D.dtype)), dim=-1)  # (6)
 
 
 def vandermonde_kernel(

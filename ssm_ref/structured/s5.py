@@ -24,7 +24,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_counts, expect_sequence, expect_shape, expect_token
+from ssm_ref.expect import expect_counts, expect_sequence, expect_shape, expect_token, widened
 from ssm_ref.foundations.discretization import phi
 from ssm_ref.foundations.scan import linear_scan
 from ssm_ref.structured.hippo import normal_plus_low_rank
@@ -102,7 +102,7 @@ class S5(nn.Module):
             expect_shape("gaps", gaps, tuple(u.shape[:2]))
         self._expect_state(state, u.shape[0])
         A_bar, scale = self._discrete(gaps)
-        drive = scale * (u.to(scale.dtype) @ torch.view_as_complex(self.B).mT)  # b l n
+        drive = scale * (u.to(scale.dtype) @ torch.view_as_complex(widened(self.B)).mT)  # b l n
         x = self.recurrence(A_bar, drive, state)  # (3)
         return self._read(x, u), x[:, -1]
 
@@ -119,20 +119,22 @@ class S5(nn.Module):
             expect_shape("gap", gap, tuple(u_t.shape[:1]))
         self._expect_state(state, u_t.shape[0])
         A_bar, scale = self._discrete(gap)
-        x = scale * (u_t.to(scale.dtype) @ torch.view_as_complex(self.B).mT)
+        x = scale * (u_t.to(scale.dtype) @ torch.view_as_complex(widened(self.B)).mT)
         if state is not None:
             x = A_bar * state + x  # (3)
         return self._read(x, u_t), x
 
     def _discrete(self, gaps: Tensor | None) -> tuple[Tensor, Tensor]:
         """Λ̄ and the factor of B̃ in B̄, for every token if there are gaps (2)."""
-        dt = self.log_dt.exp() if gaps is None else gaps[..., None] * self.log_dt.exp()
-        z = dt * torch.complex(-self.log_decay.exp(), self.frequency)
+        dt = widened(self.log_dt).exp()
+        dt = dt if gaps is None else gaps[..., None] * dt
+        z = dt * torch.complex(-widened(self.log_decay).exp(), widened(self.frequency))
         return z.exp(), dt * phi(z)  # (2)
 
     def _read(self, x: Tensor, u: Tensor) -> Tensor:
-        y = 2 * (x @ torch.view_as_complex(self.C).mT).real + self.D * u  # (4)
-        z = functional.gelu(y)
+        C, D = torch.view_as_complex(widened(self.C)), widened(self.D)
+        y = 2 * (x @ C.mT).real + D * widened(u)  # (4)
+        z = functional.gelu(y).to(self.D.dtype)
         return z * torch.sigmoid(self.gate(z))  # (5)
 
     def _expect_state(self, state: Tensor | None, b: int) -> None:

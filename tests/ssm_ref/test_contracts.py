@@ -1,5 +1,6 @@
 """What every layer and every model here promises, whatever is inside: one row, all promises."""
 
+import copy
 import importlib
 import itertools
 import pkgutil
@@ -369,6 +370,34 @@ def test_layers_compute_in_bf16_under_autocast_and_keep_the_state_wide(name: str
     assert all(t.dtype in kinds for t in tensors(wide))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_hold_their_weights_in_half_precision(name: str, dtype: torch.dtype) -> None:
+    layer = LAYERS[name]().to(dtype)
+    u = torch.randn(2, 5, D, dtype=dtype)
+    y = output(layer(u))
+    assert y.dtype == dtype
+    want = output(copy.deepcopy(layer).float()(u.float()))
+    torch.testing.assert_close(y.float(), want, rtol=0.1, atol=0.1)
+    y.float().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in layer.parameters())
+    if hasattr(layer, "step"):
+        state = layer.allocate_state(2) if hasattr(layer, "allocate_state") else None
+        for t in range(u.shape[1]):
+            y_t, state = layer.step(u[:, t], state)
+            assert y_t.dtype == dtype
+            torch.testing.assert_close(y_t.float(), want[:, t], rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if n not in ("moe", "gated expert")])
+def test_layers_give_shapes_without_numbers(name: str) -> None:
+    layer = LAYERS[name]().to("meta")
+    u = torch.randn(2, 5, D, device="meta")
+    assert output(layer(u)).shape == u.shape
+    if hasattr(layer, "allocate_state"):
+        assert layer.step(u[:, 0], layer.allocate_state(2))[0].shape == (2, D)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_compile_without_graph_breaks(name: str) -> None:
     torch.compiler.reset()
@@ -379,6 +408,14 @@ def test_layers_compile_without_graph_breaks(name: str) -> None:
         step = torch.compile(layer.step, fullgraph=True, backend="eager")
         got, want = (f(u[:, 0], layer.allocate_state(2)) for f in (step, layer.step))
         torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_have_their_gradients_from_torch_func(name: str) -> None:
+    layer, u = LAYERS[name](), torch.randn(2, 5, D)
+    got = torch.func.grad(lambda u: output(layer(u)).sin().sum())(u)
+    (want,) = torch.autograd.grad(output(layer(u.requires_grad_())).sin().sum(), u)
+    torch.testing.assert_close(got, want)
 
 
 @pytest.mark.parametrize("name", LAYERS)
