@@ -5,7 +5,6 @@ Layers and models refuse NaN and what is not in their own dtype or on their own 
 on a CPU alone: elsewhere reading them back would stall the device, and a compiled graph cannot.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from numbers import Integral
 from types import NoneType, UnionType
@@ -137,15 +136,3 @@ def expect_features(name: str, u: Tensor, d: int, like: Tensor | None = None) ->
 def state_dtype(tensor: Tensor) -> torch.dtype:
     """The dtype a recurrent state is kept in beside `tensor`: never narrower than float32."""
     return torch.promote_types(tensor.dtype, torch.float32)
-
-
-def widened(tensor: Tensor) -> Tensor:
-    """`tensor` in its `state_dtype`."""
-    return tensor.to(state_dtype(tensor))
-
-
-def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
-    """A block whose products keep the dtype of their operands on the device of `tensor`."""
-    kind = tensor.device.type  # "meta" knows no autocast
-    off = torch.amp.is_autocast_available(kind)
-    return torch.autocast(kind, enabled=False) if off else nullcontext()

@@ -32,7 +32,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ssm_ref.expect import expect_float, expect_shape, state_dtype, without_autocast
+from ssm_ref.expect import expect_float, expect_shape, state_dtype
+from ssm_ref.precision import without_autocast
 
 
 class Case(NamedTuple):

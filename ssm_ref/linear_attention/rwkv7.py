@@ -44,11 +44,11 @@ from ssm_ref.expect import (
     expect_shape,
     expect_token,
     state_dtype,
-    without_autocast,
 )
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig, ResidualBranch, State
 from ssm_ref.linear_attention.token_shift import ShiftedMixer, shift
 from ssm_ref.packing import check_left_padding, run_apart
+from ssm_ref.precision import without_autocast
 
 SLOWEST = math.exp(-0.5)  # -log w is at most this
 GROUP_NORM_EPS = 64e-5

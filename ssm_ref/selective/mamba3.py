@@ -43,10 +43,10 @@ from ssm_ref.expect import (
     expect_shape,
     expect_token,
     state_dtype,
-    without_autocast,
 )
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
+from ssm_ref.precision import without_autocast
 from ssm_ref.selective.ssd import segsum
 from ssm_ref.selective.step_size import draw_dt_bias
 

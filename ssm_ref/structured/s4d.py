@@ -28,10 +28,11 @@ from jaxtyping import Complex, Float, Inexact
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_counts, expect_sequence, expect_token, widened
+from ssm_ref.expect import expect_counts, expect_sequence, expect_token
 from ssm_ref.foundations import convolution
 from ssm_ref.foundations.convolution import DiagonalSystem, run_convolution
 from ssm_ref.foundations.discretization import discretize_diagonal
+from ssm_ref.precision import widened
 from ssm_ref.structured.hippo import normal_plus_low_rank
 
 Run = Callable[[DiagonalSystem, Tensor, Tensor | None], tuple[Tensor, Tensor]]

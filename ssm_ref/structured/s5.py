@@ -24,9 +24,10 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ssm_ref.expect import expect_counts, expect_sequence, expect_shape, expect_token, widened
+from ssm_ref.expect import expect_counts, expect_sequence, expect_shape, expect_token
 from ssm_ref.foundations.discretization import phi
 from ssm_ref.foundations.scan import linear_scan
+from ssm_ref.precision import widened
 from ssm_ref.structured.hippo import normal_plus_low_rank
 from ssm_ref.structured.s4d import initial_log_dt
 
