@@ -79,8 +79,10 @@ def _differentiable_gradients(
     with torch.enable_grad():
         operands = tuple(t.view_as(t) for t in operands)  # told apart, should two be one tensor
         wanted = [t for t in operands if t.requires_grad]
-        outputs = _token_by_token(*operands)
-        found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True))
+        pairs = zip(_token_by_token(*operands), grads, strict=True)
+        reached = [pair for pair in pairs if pair[0].requires_grad]  # from u, say, y alone
+        outputs, bars = zip(*reached, strict=True)
+        found = iter(torch.autograd.grad(outputs, wanted, bars, create_graph=True))
     return tuple(next(found) if t.requires_grad else None for t in operands)
 
 
@@ -91,7 +93,7 @@ def _token_by_token(
     ys = []
     for k_t, v_t in zip(k.unbind(dim=1), v.unbind(dim=1), strict=True):
         new = (k_t + u - o).clamp(max=LARGEST_EXPONENT).exp()
-        ys.append((p + new * v_t) / (q + new))  # (4), its e^{m - o} divided out
+        ys.append((p + new * v_t) / (q + new))  # (4) with its e^{m - o} divided out
         o_next = torch.maximum(o - w, k_t)  # (5)
         keep, write = (o - w - o_next).exp(), (k_t - o_next).exp()
         p, q, o = keep * p + write * v_t, keep * q + write, o_next  # (5)
@@ -119,7 +121,7 @@ def _walk(
                 kept[:, i::n] = x
         torch.sub(k_i, o, out=e).add_(u).clamp_(max=LARGEST_EXPONENT).exp_()
         torch.addcmul(p, e, v_i, out=room)
-        y[:, i::n] = room.div_(e.add_(q))  # (4), its e^{m - o} divided out
+        y[:, i::n] = room.div_(e.add_(q))  # (4) with its e^{m - o} divided out
         _advance(p, q, o, k_i, v_i, w, e, room)
     return y, *(ends or (p[:, -1].clone(), q[:, -1].clone(), o[:, -1].clone()))
 

@@ -114,6 +114,20 @@ def test_gradients_of_chunks_are_those_of_differences() -> None:
     assert torch.autograd.gradcheck(output, (k, v, w, u, *state))
 
 
+@pytest.mark.parametrize("name", ["k", "v", "w", "u", "p", "q", "o"])
+def test_second_derivatives_where_one_operand_alone_is_trained(name: str) -> None:
+    """v and u reach y but not every part of the last state."""
+    state = wkv_recurrent(*operands(3), empty_wkv(operands(3)[0][:, 0]))[1]
+    second = []
+    for form in FORMS:
+        given = dict(zip("kvwupqo", (*operands(9), *state), strict=True))
+        one = given[name] = given[name].clone().requires_grad_()
+        y, _ = form(*(given[x] for x in "kvwu"), WKVState(*(given[x] for x in "pqo")))
+        (first,) = torch.autograd.grad(y.sin().sum(), one, create_graph=True)
+        second.append(torch.autograd.grad(first.square().sum(), one)[0])
+    torch.testing.assert_close(*second)
+
+
 def test_output_is_a_mean_of_the_values() -> None:
     k, v, w, u = operands(30)
     y, _ = wkv_recurrent(k, v, w, u, empty_wkv(k[:, 0]))
