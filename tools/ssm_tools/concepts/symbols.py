@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import griffe
 
@@ -81,22 +83,23 @@ def _place(root: Path, symbol: griffe.Object) -> SymbolPlace:
 def code_held(root: Path) -> Iterator[None]:
     """Look at the files of both packages once, not at each name: one build sees one state."""
     root = root.resolve()
-    outermost = root not in _held
-    _held[root] = _tree(root)
+    token = _held.set({**_held.get(), root: _tree(root)})
     try:
         yield
     finally:
-        if outermost:
-            del _held[root]
+        _held.reset(token)
 
 
-_held: dict[Path, dict[str, griffe.Module]] = {}
+# By project; a server that answers from another thread looks for itself.
+_held: ContextVar[Mapping[Path, dict[str, griffe.Module]]] = ContextVar(
+    "_held", default=MappingProxyType({})
+)
 
 
 def _tree(root: Path) -> dict[str, griffe.Module]:
     root = root.resolve()
-    if root in _held:
-        return _held[root]
+    if (held := _held.get().get(root)) is not None:
+        return held
     stamp = (
         (os.path.join(folder, name), info.st_mtime_ns, info.st_size)
         for package in PACKAGES.values()
