@@ -107,11 +107,8 @@ def _describe(model: nn.Module) -> dict[str, Any]:
 def _storable(model: nn.Module) -> bool:
     if not isinstance(model, NemotronH):
         return False
-    cfg, attention, mamba = (
-        model.nemotron_cfg,
-        model.nemotron_cfg.attention,
-        model.nemotron_cfg.mamba,
-    )
+    cfg = model.nemotron_cfg
+    attention, mamba = cfg.attention, cfg.mamba
     plain = attention.rope_base is None and attention.window is None
     one_width, one_eps = attention.key_width == attention.head_width, mamba.norm_eps == cfg.norm_eps
     free = mamba.dt_limit == (0.0, math.inf) and not mamba.bias

@@ -23,11 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import (
-    expect_axes,
-    expect_counts,
-    state_dtype,
-)
+from ssm_ref.expect import expect_axes, expect_counts, state_dtype
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan
 from ssm_ref.linear_attention.recurrence import Case, chunked
 from ssm_ref.linear_attention.token_shift import ShiftedMixer, shift
