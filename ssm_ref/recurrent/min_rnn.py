@@ -29,6 +29,7 @@ from ssm_ref.expect import (
     expect_sequence,
     expect_shape,
     expect_token,
+    is_integer,
     state_dtype,
 )
 
@@ -81,8 +82,10 @@ class MinimalCell(nn.Module, ABC):
 
     def __init__(self, d_in: int, d_model: int, *, scan: Scan = log_space_scan) -> None:
         super().__init__()
-        if d_in < 1 or d_model < 1:
-            raise ValueError(f"d_in and d_model must be positive; got {d_in} and {d_model}")
+        if not all(is_integer(size) and size >= 1 for size in (d_in, d_model)):
+            raise ValueError(
+                f"d_in and d_model must be integers of at least 1; got {d_in!r} and {d_model!r}"
+            )
         self.d_in, self.d_model, self.scan = d_in, d_model, scan
         self.weight = nn.Parameter(torch.empty((self.n_gates + 1) * d_model, d_in))
         self.bias = nn.Parameter(torch.empty((self.n_gates + 1) * d_model))

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_axes, expect_shape
+from ssm_ref.expect import expect_axes, expect_shape, is_integer
 from ssm_ref.recurrent.stepwise import StepwiseLayer
 
 
@@ -73,8 +73,8 @@ class SLSTM(StepwiseLayer):
 
     def __init__(self, d_in: int, d_model: int, *, n_heads: int = 1) -> None:
         super().__init__(d_in, d_model)
-        if n_heads < 1 or d_model % n_heads:
-            raise ValueError(f"n_heads={n_heads} must divide d_model={d_model}")
+        if not is_integer(n_heads) or n_heads < 1 or d_model % n_heads:
+            raise ValueError(f"n_heads={n_heads!r} must divide d_model={d_model}")
         p = d_model // n_heads
         self.weight = nn.Parameter(torch.empty(4 * d_model, d_in))
         self.recurrent = nn.Parameter(torch.empty(4, n_heads, p, p))  # gate, head, to, from

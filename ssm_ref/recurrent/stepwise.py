@@ -12,19 +12,29 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_batch, expect_sequence, expect_shape, expect_token, state_dtype
+from ssm_ref.expect import (
+    expect_batch,
+    expect_sequence,
+    expect_shape,
+    expect_token,
+    is_integer,
+    state_dtype,
+)
 
 
 class StepwiseLayer(nn.Module):
     """A layer d_in → d_model of Eq. (1); a cell gives its parameters and `_next`.
 
     Its state is h, one tensor, unless it says otherwise (`allocate_state`, `_checked`, `_hidden`).
+    Raises `ValueError` for widths that count nothing.
     """
 
     def __init__(self, d_in: int, d_model: int) -> None:
         super().__init__()
-        if d_in < 1 or d_model < 1:
-            raise ValueError(f"d_in and d_model must be positive; got {d_in} and {d_model}")
+        if not all(is_integer(size) and size >= 1 for size in (d_in, d_model)):
+            raise ValueError(
+                f"d_in and d_model must be integers of at least 1; got {d_in!r} and {d_model!r}"
+            )
         self.d_in, self.d_model = d_in, d_model
 
     @property

@@ -329,6 +329,26 @@ def test_layers_refuse_a_state_for_no_number_of_rows(name: str) -> None:
             LAYERS[name]().allocate_state(batch)
 
 
+WIDTHS: dict[str, tuple[Callable[[Any], nn.Module], str]] = {  # of layers without a config
+    "rnn": (lambda n: RNN(n, D), "d_in and d_model must be integers of at least 1; got {} and 8"),
+    "gru": (lambda n: GRU(D, n), "d_in and d_model must be integers of at least 1; got 8 and {}"),
+    "min_gru": (lambda n: MinGRU(n, D), "d_in and d_model must be integers of at least 1; got {}"),
+    "slstm": (lambda n: SLSTM(D, D, n_heads=n), "n_heads={} must divide d_model=8"),
+    "hgrn2": (
+        lambda n: HGRN2(n, 1),
+        "d_model and d_head must be integers of at least 1; got {} and 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_layers_refuse_widths_that_count_nothing(name: str) -> None:
+    make, words = WIDTHS[name]
+    for wrong in (0, -8, 8.0, 2.5, True):
+        with pytest.raises(ValueError, match=re.escape(words.format(wrong))):
+            make(wrong)
+
+
 WRONG_INPUTS = {
     "rank": (lambda: torch.randn(3, D + 1), "must have shape"),
     "width": (lambda: torch.randn(2, 3, D + 1), "must have shape"),

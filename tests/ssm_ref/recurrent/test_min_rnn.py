@@ -159,7 +159,7 @@ def test_takes_no_row_and_one_token(cell: type[MinimalCell]) -> None:
 
 def test_refuses() -> None:
     layer = MinGRU(3, 4)
-    with pytest.raises(ValueError, match="must be positive; got 0 and 4"):
+    with pytest.raises(ValueError, match="must be integers of at least 1; got 0 and 4"):
         MinLSTM(0, 4)
     with pytest.raises(ValueError, match=r"state must have shape \(2, 4\); got \(2, 5\)"):
         layer.prefill(torch.zeros(2, 3, 3), torch.zeros(2, 5))
