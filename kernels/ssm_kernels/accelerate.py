@@ -35,7 +35,7 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
     handed to every operator. Parameters, names and results stay as they were, to rounding: an
     operator that computes something else, such as a scan with signs, is left in its place, and a
     step that records gradients remains the definition's, as the one-token operators have none.
-    Raises `ValueError` for an unknown backend or a model without any of these.
+    Raises `ValueError` for an unknown backend or a model of which nothing can be swapped.
     """
     if backend not in ("auto", "triton", "reference"):
         raise ValueError(f"backend must be 'auto', 'triton' or 'reference'; got {backend!r}")
@@ -60,21 +60,28 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
         for kind, operators in swaps.items():
             if not isinstance(module, kind):
                 continue
-            swapped = True
             for name, operator in operators.items():
                 if _is_a_form_of(getattr(module, name), inspect.signature(kind).parameters[name]):
                     setattr(module, name, partial(operator, backend=backend))
+                    swapped = True
     if not swapped:
         kinds = ", ".join(kind.__name__ for kind in swaps)
-        raise ValueError(f"the model must contain one of {kinds}; got {type(model).__name__}")
+        raise ValueError(
+            f"the model must contain one of {kinds}, with an operator that has a form here; "
+            f"got {type(model).__name__}"
+        )
     return model
 
 
 def _is_a_form_of(operator: Operator, parameter: inspect.Parameter) -> bool:
-    """Whether an operator computes what the default does: from the same module, or ours already."""
-    if isinstance(operator, partial):
-        return str(operator.func.__module__).startswith("ssm_kernels.")
-    return bool(operator.__module__ == parameter.default.__module__)
+    """Whether an operator computes what the default does: from the same module, or ours already.
+
+    One of the references with options bound to it may compute something else.
+    """
+    inner = operator.func if isinstance(operator, partial) else operator
+    if inner.__module__.startswith("ssm_kernels."):
+        return True
+    return inner is operator and bool(inner.__module__ == parameter.default.__module__)
 
 
 def _rms_norm(x: Tensor, weight: Tensor | None, *, eps: float, backend: str) -> Tensor:

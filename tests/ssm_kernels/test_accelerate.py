@@ -1,15 +1,20 @@
 """accelerate: a model computes the same with the Triton operators in it."""
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from ssm_kernels.accelerate import accelerate
+from ssm_kernels.selective_scan.op import selective_scan
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.causal_conv1d import causal_conv1d
-from ssm_ref.selective.mamba import MambaConfig, MambaLanguageModel
+from ssm_ref.selective.mamba import Mamba, MambaConfig, MambaLanguageModel
 from ssm_ref.selective.mamba2 import Mamba2Config, Mamba2LanguageModel
+from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.selective.signed_scan import signed_selective_scan, signed_selective_scan_step
 from ssm_ref.vision.bidirectional_mamba import BidirectionalMamba, BidirectionalMambaConfig
 from ssm_ref.vision.ss2d import SS2D, SS2DConfig
@@ -124,6 +129,22 @@ def test_a_second_call_changes_the_backend(device: torch.device) -> None:
     assert {getattr(block, name).keywords["backend"] for name in swapped} == {"triton"}
     accelerate(model, backend="reference")
     assert {getattr(block, name).keywords["backend"] for name in swapped} == {"reference"}
+
+
+def test_an_operator_of_this_package_that_was_handed_in_gets_the_backend_too() -> None:
+    block = Mamba(MambaConfig(d_model=4, d_state=2), scan=selective_scan)
+    accelerate(block, backend="reference")
+    assert block.scan.keywords == {"backend": "reference"}
+
+
+@pytest.mark.parametrize(
+    "scan", [signed_selective_scan, partial(selective_scan_chunked, chunk_size=2)]
+)
+def test_a_model_of_which_nothing_is_swapped_is_refused(scan: Any) -> None:
+    block = BidirectionalMamba(BidirectionalMambaConfig(d_model=4), scan=scan)
+    with pytest.raises(ValueError, match="an operator that has a form here; got Bidirectional"):
+        accelerate(block)
+    assert block.scan is scan
 
 
 def test_bad_arguments() -> None:
