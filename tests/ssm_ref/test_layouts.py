@@ -1,6 +1,7 @@
 """Settings that configurations have: each honoured as in transformers, or refused by its name."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from ssm_ref.attention.rope import RopeScaling
 from ssm_ref.attention.transformer import AttentionConfig, Transformer, TransformerConfig
 from ssm_ref.audio.audio_mamba import AudioMamba, AudioMambaConfig, from_official
 from ssm_ref.checkpoint import from_pretrained, save_pretrained
@@ -147,6 +149,17 @@ WIDE = AttentionConfig(**HEADS, d_key=4)
 NO_POSITIONS = AttentionConfig(**HEADS, rope_base=None)
 SLOW = Mamba2Config(d_model=16, d_state=4, d_head=4, dt_limit=(0.0, 1.0))
 SHELL: dict[str, Any] = {"vocab_size": 11, "d_ff": 8}
+STRETCHED = RopeScaling(kind="linear", factor=2.0)
+
+
+def nemotron_h(attention: AttentionConfig, **options: Any) -> NemotronH:
+    mamba = Mamba2Config(d_model=16, d_state=4, d_head=4, **options)
+    return NemotronH(NemotronHConfig(**SHELL, pattern="M*-", attention=attention, mamba=mamba))
+
+
+def falcon_h1(attention: AttentionConfig, **options: Any) -> FalconH1:
+    mamba = WideMamba2Config(d_model=16, d_ssm=16, d_state=4, d_head=4, **options)
+    return FalconH1(FalconH1Config(**SHELL, n_blocks=1, attention=attention, mamba=mamba))
 
 
 @pytest.mark.parametrize(
@@ -161,28 +174,34 @@ SHELL: dict[str, Any] = {"vocab_size": 11, "d_ff": 8}
                 mamba=MambaConfig(d_model=16, ssm_norm="learned", ssm_norm_eps=1e-6),
             )
         ),
-        lambda: NemotronH(
-            NemotronHConfig(**SHELL, pattern="M*-", attention=NO_POSITIONS, mamba=SLOW)
-        ),
+        lambda: nemotron_h(NO_POSITIONS, dt_limit=(0.0, 1.0)),
+        lambda: nemotron_h(NO_POSITIONS, norm_eps=1e-3),
+        lambda: nemotron_h(replace(NO_POSITIONS, d_key=4)),
         lambda: Zamba2(
             Zamba2Config(**SHELL, n_layers=1, hybrid_layers=(0,), n_heads=2, mamba=SLOW, n_shared=1)
         ),
-        lambda: FalconH1(
-            FalconH1Config(
-                **SHELL,
-                n_blocks=1,
-                attention=WIDE,
-                mamba=WideMamba2Config(d_model=16, d_ssm=16, d_state=4, d_head=4),
-            )
-        ),
+        lambda: falcon_h1(WIDE),
+        lambda: falcon_h1(AttentionConfig(**HEADS, rope_scaling=STRETCHED)),
+        lambda: falcon_h1(AttentionConfig(**HEADS), dt_limit=(0.0, 1.0)),
+        lambda: falcon_h1(AttentionConfig(**HEADS), norm_eps=1e-3),
     ],
-    ids=["llama", "jamba", "nemotron_h", "zamba2", "falcon_h1"],
-)
+    ids=[
+        "llama", "jamba", "nemotron_h: limit", "nemotron_h: epsilon", "nemotron_h: key", "zamba2",
+        "falcon_h1: key", "falcon_h1: positions", "falcon_h1: limit", "falcon_h1: epsilon",
+    ],
+)  # fmt: skip
 def test_what_a_layout_has_no_entry_for_is_not_stored_without_it(make: Any, tmp_path: Path) -> None:
     model = make()
     assert model(torch.tensor([[1, 2, 3]])).shape == (1, 3, 11)
     with pytest.raises(ValueError, match=r"can be stored as \[\]"):
         save_pretrained(model, tmp_path)
+
+
+@pytest.mark.parametrize("make", [nemotron_h, falcon_h1])
+def test_the_same_without_these_options_is_stored(make: Any, tmp_path: Path) -> None:
+    attention = NO_POSITIONS if make is nemotron_h else AttentionConfig(**HEADS)
+    save_pretrained(make(attention), tmp_path)
+    assert isinstance(from_pretrained(tmp_path), NemotronH | FalconH1)
 
 
 def test_a_second_epsilon_has_no_place_in_any_layout(tmp_path: Path) -> None:
