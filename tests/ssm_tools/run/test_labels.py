@@ -167,6 +167,7 @@ def test_numbers_stand_for_themselves(label: str, said: str) -> None:
         (r"$\lambda = 0.5$ at 0.5", r"$\lambda = 0{,}5$ at 0,5"),
         ("Mamba-2.8B, Mamba-2-2.7B", "Mamba-2.8B, Mamba-2-2.7B"),
         ("ends at 3. Then", "ends at 3. Then"),
+        ("PyTorch 2.11.0", "PyTorch 2.11.0"),
     ],
 )
 def test_numbers_are_spelt_as_the_language_does(label: str, russian: str) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
+
 from ssm_tools.run import Outcome, Output
+from ssm_tools.run.session import as_on_a_terminal
 
 RunText = Callable[[str], Outcome]
 
@@ -144,3 +147,17 @@ def test_kernel_runs_in_the_interpreter(run_text: RunText) -> None:
     """
     (output,) = outputs(run_text(text))
     assert output.name == "Tensor (4,) float32"
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        ("50 percent\r\x1b[Kdone\n", "done\n"),
+        ("50 percent\x1b[2K\rdone\n", "done\n"),
+        ("1 %\b\b\b2 %\n", "2 %\n"),
+        ("50 %\r", "50 %"),
+        ("\bx", "x"),
+    ],
+)
+def test_what_is_erased_is_gone(written: str, left: str) -> None:
+    assert as_on_a_terminal(written) == left

@@ -76,6 +76,8 @@ def spelt(label: str, language: str) -> str:
 
 
 def _with_comma(number: re.Match[str], point: str) -> str:
+    if number[0].count(".") > 1:  # a version
+        return number[0]
     short = len(number[0].partition(".")[0]) <= len("9,999")
     return POINT.sub(point, THOUSANDS.sub("" if short else "\N{NO-BREAK SPACE}", number[0]))
 

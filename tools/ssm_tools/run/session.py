@@ -10,24 +10,34 @@ from types import TracebackType
 from typing import Any
 
 OUTPUT_LIMIT, SHOWN_LIMIT = 1_000_000, 8_000_000
-ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\].*?(?:\x07|\x1b\\)|.)", re.DOTALL)
+ERASE = r"\x1b\[[02]?K"  # what stands from the cursor on, or the whole line
+ESCAPE = re.compile(rf"(?!{ERASE})\x1b(?:\[[0-?]*[ -/]*[@-~]|\].*?(?:\x07|\x1b\\)|.)", re.DOTALL)
+MOVE = re.compile(rf"(\r|\x08|{ERASE})")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def as_on_a_terminal(text: str) -> str:
     """Return what a terminal leaves on screen, without colours: a page has no cursor.
 
-    Escape sequences go, `\\r` starts the line over (progress bars), and a character that cannot
-    stand in HTML becomes U+FFFD.
+    `\\r` starts the line over, a backspace goes back, and what is erased is gone (progress bars);
+    other escape sequences go, and a character that cannot stand in HTML becomes U+FFFD.
     """
     lines = ESCAPE.sub("", text).replace("\r\n", "\n").split("\n")
     return "\n".join(CONTROL.sub("\ufffd", _overwritten(line)) for line in lines)
 
 
 def _overwritten(line: str) -> str:
-    kept = ""
-    for part in line.split("\r"):
-        kept = part + kept[len(part) :]
+    kept, place = "", 0
+    for part in MOVE.split(line):
+        if part == "\r":
+            place = 0
+        elif part == "\b":
+            place = max(0, place - 1)
+        elif part.startswith("\x1b["):
+            kept = "" if part == "\x1b[2K" else kept[:place]
+        elif part:
+            kept = kept[:place].ljust(place) + part + kept[place + len(part) :]
+            place += len(part)
     return kept
 
 
