@@ -9,6 +9,7 @@ from itertools import pairwise
 Point = tuple[float, float]
 
 LETTER, LINE, PADDING = 7.4, 15.0, 22.0
+BROAD = 8.5  # a capital, "m", "w" or a Cyrillic letter in the widest of the usual fonts
 GAP = 34.0  # between layers
 ASIDE = 20.0  # between boxes of a layer
 PASSAGE = 12.0  # the room of an edge that passes a layer
@@ -31,7 +32,7 @@ class Box:
     @property
     def width(self) -> float:
         """Pixels from side to side."""
-        return max(44.0, max(map(len, self.lines)) * LETTER + PADDING)
+        return max(44.0, max(map(_written, self.lines)) + PADDING)
 
     @property
     def height(self) -> float:
@@ -196,6 +197,12 @@ def _spread(row: list[_Spot], wanted: list[float]) -> None:
     levels = [total / count for total, count in blocks for _ in range(count)]
     for spot, level, room in zip(row, levels, offsets, strict=True):
         spot.at = level + room
+
+
+def _written(line: str) -> float:
+    """Pixels that a line takes at most."""
+    broad = sum(letter > "\u0400" or letter.isupper() or letter in "mw" for letter in line)
+    return LETTER * len(line) + (BROAD - LETTER) * broad
 
 
 def _spans(chart: Chart) -> dict[int, tuple[float, float]]:
