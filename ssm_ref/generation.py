@@ -73,13 +73,13 @@ def stream(
     """
     rows = prompts.tolist() if isinstance(prompts, Tensor) else list(prompts)
     for row in rows:
-        if not isinstance(row, Sequence) or not all(isinstance(token, int) for token in row):
+        if not isinstance(row, Sequence) or not all(map(is_integer, row)):
             raise ValueError(f"a prompt must be a sequence of token ids; got {row!r}")
     if not rows or not all(rows):
         raise ValueError("prompts must be at least one, each of at least one token")
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+    if not is_integer(max_new_tokens) or max_new_tokens < 0:
         raise ValueError(f"max_new_tokens must be a whole number ≥ 0; got {max_new_tokens}")
-    if not isinstance(stop, Collection) or not all(isinstance(token, int) for token in stop):
+    if not isinstance(stop, Collection) or not all(map(is_integer, stop)):
         raise ValueError(f"stop must be a collection of token ids; got {stop!r}")
     return _stream(model, rows, max_new_tokens, sampling or Sampling(), stop)
 

@@ -200,7 +200,7 @@ def _spread(row: list[_Spot], wanted: list[float]) -> None:
 
 
 def _written(line: str) -> float:
-    """Pixels that a line takes at most."""
+    """About the pixels that a line takes; what a font adds is left of `PADDING`."""
     broad = sum(letter > "\u0400" or letter.isupper() or letter in "mw" for letter in line)
     return LETTER * len(line) + (BROAD - LETTER) * broad
 
