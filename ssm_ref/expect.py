@@ -18,8 +18,12 @@ def expect_counts(config: Any, *at_least_one: str) -> None:
     """Raise `ValueError` unless every field of a config that is declared integral counts something.
 
     Declared integral are int and tuples of int, in a union too, whose None or words then pass.
-    They must be integers and not negative, and those named in `at_least_one` not zero either.
+    They must be integers and not negative, and those named in `at_least_one` not zero either. A
+    name there that is no field is an error too: a misspelt one would check nothing.
     """
+    if unknown := set(at_least_one) - {field.name for field in fields(config)}:
+        names = ", ".join(sorted(unknown))
+        raise ValueError(f"at_least_one must name fields of {type(config).__name__}; got {names}")
     for field in fields(config):
         value, declared = getattr(config, field.name), field.type
         kinds = get_args(declared) if get_origin(declared) in (Union, UnionType) else (declared,)
@@ -40,6 +44,13 @@ def expect_counts(config: Any, *at_least_one: str) -> None:
 def is_integer(value: object) -> TypeGuard[int]:
     """Whether `value` may count things: an integer of Python, NumPy or a traced shape; no bool."""
     return isinstance(value, Integral | torch.SymInt) and not isinstance(value, bool)
+
+
+def expect_sizes(**sizes: object) -> None:
+    """Raise `ValueError` unless every one of `sizes` is an integer of at least 1."""
+    if not all(is_integer(size) and size >= 1 for size in sizes.values()):
+        got = " and ".join(map(repr, sizes.values()))
+        raise ValueError(f"{' and '.join(sizes)} must be integers of at least 1; got {got}")
 
 
 def expect_batch(batch: object) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_axes, is_integer, state_dtype
+from ssm_ref.expect import expect_axes, expect_sizes, state_dtype
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan, draw_projections
 from ssm_ref.linear_attention.recurrence import Case, chunked
 from ssm_ref.norm import RMSNorm
@@ -68,10 +68,7 @@ class HGRN2(Mixer):
         norm_eps: float = 1e-5,
         scan: Scan = chunked,
     ) -> None:
-        if not all(is_integer(size) and size >= 1 for size in (d_model, d_head)):
-            raise ValueError(
-                f"d_model and d_head must be integers of at least 1; got {d_model!r} and {d_head!r}"
-            )
+        expect_sizes(d_model=d_model, d_head=d_head)
         if d_model % d_head:
             raise ValueError(f"d_head={d_head} must divide d_model={d_model}")
         n_heads = d_model // d_head

@@ -16,8 +16,8 @@ from ssm_ref.expect import (
     expect_batch,
     expect_sequence,
     expect_shape,
+    expect_sizes,
     expect_token,
-    is_integer,
     state_dtype,
 )
 
@@ -31,10 +31,7 @@ class StepwiseLayer(nn.Module):
 
     def __init__(self, d_in: int, d_model: int) -> None:
         super().__init__()
-        if not all(is_integer(size) and size >= 1 for size in (d_in, d_model)):
-            raise ValueError(
-                f"d_in and d_model must be integers of at least 1; got {d_in!r} and {d_model!r}"
-            )
+        expect_sizes(d_in=d_in, d_model=d_model)
         self.d_in, self.d_model = d_in, d_model
 
     @property
