@@ -160,8 +160,10 @@ def _differentiable_gradients(
     with torch.enable_grad():
         operands = [t.view_as(t) for t in operands]  # told apart, should two be one tensor
         wanted = [t for t in operands if t.requires_grad]
-        outputs = associative_scan_core(*operands)
-        found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True))
+        pairs = zip(associative_scan_core(*operands), grads, strict=True)
+        reached = [pair for pair in pairs if pair[0].requires_grad]  # from C alone, y alone
+        outputs, bars = zip(*reached, strict=True)
+        found = iter(torch.autograd.grad(outputs, wanted, bars, create_graph=True))
     return [next(found) if t.requires_grad else None for t in operands]
 
 

@@ -120,6 +120,21 @@ def test_second_derivatives_are_those_of_the_definition(name: str, complex_A: bo
         torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("alone", range(5), ids=["x", "dt", "A", "B", "C"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_second_derivatives_where_one_operand_alone_is_trained(name: str, alone: int) -> None:
+    """C reaches y but not the last state."""
+    args, _ = operands(2, 5, 2, 1, 3)
+
+    def second(scan: Any) -> Tensor:
+        one = args[alone].clone().requires_grad_()
+        y, _ = scan(*args[:alone], one, *args[alone + 1 :], dt_softplus=True)
+        (first,) = torch.autograd.grad(y.sin().sum(), one, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), one)[0]
+
+    torch.testing.assert_close(second(ALGORITHMS[name]), second(selective_scan))
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_gradients_by_torch_func(name: str) -> None:
     args, options = operands(2, 9, 4, 2, 3)
