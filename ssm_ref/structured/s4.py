@@ -173,7 +173,8 @@ class S4(nn.Module):
         self.cfg = cfg
         d, n = cfg.d_model, cfg.d_state // 2
         parts = normal_plus_low_rank(cfg.measure, cfg.d_state, theta=WINDOW)
-        half = [part[..., None, n:].to(torch.complex64) for part in parts[:3]]  # one of each pair
+        kind = torch.promote_types(torch.get_default_dtype(), torch.complex64)
+        half = [part[..., None, n:].to(kind) for part in parts[:3]]  # one of each pair
         eigenvalues, P, B = (torch.cat([part] * d, dim=-2) for part in half)
         if cfg.rank is not None:
             P = torch.cat([P, P.new_zeros(cfg.rank - P.shape[0], d, n)])
@@ -182,7 +183,7 @@ class S4(nn.Module):
         self.frequency = nn.Parameter(eigenvalues.imag.clone())
         self.P = nn.Parameter(torch.view_as_real(P).clone())  # r d n 2
         self.B = nn.Parameter(torch.view_as_real(B).clone())
-        C = torch.randn(d, n, dtype=torch.complex64)
+        C = torch.randn(d, n, dtype=kind)
         with torch.no_grad():
             C_tilde = _times_one_minus_power(self.system(), C, cfg.l_max)  # (4)
         self.C_tilde = nn.Parameter(torch.view_as_real(C_tilde).clone())
