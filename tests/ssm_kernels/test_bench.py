@@ -16,7 +16,8 @@ from torch import Tensor
 from triton.runtime.autotuner import Autotuner
 
 from ssm_kernels.bench import __main__ as bench
-from ssm_kernels.bench import cases, cold, layers, models, ready
+from ssm_kernels.bench import cases, cold, compiled, layers, models, ready
+from ssm_kernels.bench import measure as timing
 from ssm_kernels.bench.case import OURS, Case, Impl
 from ssm_kernels.bench.decode_cases import conv_step_case, state_update_case
 from ssm_kernels.bench.measure import measure
@@ -124,7 +125,7 @@ def test_floor_is_the_larger_of_memory_and_products() -> None:
     assert not MAKES["gated_rms_norm"]().products
 
 
-def test_headline_comes_first_and_the_budget_ends_the_run(
+def test_rows_come_by_value_and_the_budget_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table: dict[str, list[cases.Make]] = {
@@ -134,8 +135,10 @@ def test_headline_comes_first_and_the_budget_ends_the_run(
     monkeypatch.setattr(bench, "HEADLINE", table)
     monkeypatch.setattr(bench, "LENGTHS", {"ssd": [MAKES["ssd"]]})
     monkeypatch.setattr(bench, "measure", partial(measure, clock=clock))
-    times = iter([20.0, 10.0, *[-1.0] * 9])
-    stages = bench.stages(list(table), PLACE, lambda: next(times))
+    left = iter([20.0, 10.0, *[-1.0] * 99])
+    # What is asked for shares is no case.
+    monkeypatch.setattr(bench, "compiled_rows", lambda *_: iter(()))
+    stages = bench.stages(list(table), PLACE, lambda: next(left))
     bench.write(tmp_path, stages)
     bench.write(tmp_path / "all.jsonl", map(row_of, ("ssd", "attention")))
     assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 2
@@ -147,29 +150,87 @@ def test_headline_comes_first_and_the_budget_ends_the_run(
 
 
 def test_stages_can_be_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "HEADLINE", {})
+    monkeypatch.setattr(bench, "HEADLINE", {"ssd": [MAKES["ssd"]]})
     monkeypatch.setattr(bench, "LENGTHS", {"ssd": [MAKES["ssd"]]})
     monkeypatch.setattr(bench, "measure", partial(measure, clock=clock))
-    assert list(bench.stages(["ssd"], PLACE, lambda: 1.0))
-    skip = bench.parse(["ssd", "--skip", "lengths", "cold"]).skip
-    assert not list(bench.stages(["ssd"], PLACE, lambda: 1.0, skip=skip))
+    for stage in ("layer_rows", "model_rows", "compiled_rows", "definition_rows"):
+        rows = map(row_of, [stage])
+        monkeypatch.setattr(bench, stage, lambda *_, rows=rows: rows)
+
+    def ran(*skip: str) -> list[str]:
+        ops = ["ssd", "language_model", "layer"]
+        return [row.op for row in bench.stages(ops, PLACE, lambda: 1.0, skip=skip)]
+
+    everything = ran()
+    assert everything.count("ssd") == 4  # of the headline and of the lengths, both passes
+    assert everything[2] == "layer_rows"
+    assert everything[-3:] == ["model_rows", "compiled_rows", "definition_rows"]
+    skip = bench.parse(["ssd", "--skip", "headline", "lengths", "compiled", "definitions"]).skip
+    assert ran(*skip) == []  # the others gave their one row already
 
 
-def test_layers_of_every_kind_are_timed_and_what_they_keep_is_counted() -> None:
-    options = {"width": 128, "device": "cpu", "clock": clock}
-    rows = list(layers.layer_rows(PLACE, lambda: 1.0, lengths=(4, 8), **options))
+def test_a_case_that_cannot_be_made_does_not_end_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def too_large() -> Case:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(bench, "measure", partial(measure, clock=clock))
+    table: dict[str, list[cases.Make]] = {"ssd": [too_large, MAKES["ssd"]]}
+    rows = list(bench.timed_cases(table, ["ssd"], PLACE, lambda: 1.0, lambda _, i: i == OURS))
+    assert [row.pass_ for row in rows] == ["fwd", "fwd_bwd"]
+    assert "ssd: OutOfMemoryError('no room')" in capsys.readouterr().err
+
+
+def test_layers_of_every_kind_are_timed_and_what_they_keep_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timing, "paced", clock)
+    shapes = [(1, 4, 128), (1, 8, 128)]
+    rows: list[Row] = []
+    for name, make in layers.kinds(128).items():
+        if not name.endswith("fla-core"):  # on a GPU only
+            rows += layers.rows_of(name, make(), shapes, PLACE, lambda: 1.0)
     kept = {(row.impl, row.shape["l"]): row.state_mib for row in rows if row.pass_ == "decode"}
     kinds = {"Mamba", "Mamba-2", "attention, flash", "attention, naive", "S4D", "RWKV-7"}
-    assert kinds <= {impl for impl, _ in kept}
-    assert {row.pass_ for row in rows} == {"prefill", "decode", "fwd_bwd"}
+    assert kinds == {impl for impl, _ in kept}
+    for kind in kinds:
+        passes = [(row.shape["l"], row.pass_) for row in rows if row.impl == kind]
+        assert passes == [(l, p) for l in (4, 8) for p in ("prefill", "decode", "fwd_bwd")]
     for kind in kinds - {"attention, flash", "attention, naive"}:
         assert kept[kind, 4] == kept[kind, 8], "a state does not grow"
-    # keys and values of one head of 128, in bfloat16
-    assert layers.mebibytes((torch.zeros(1, 1, 8, 128).bfloat16(),) * 2) == 2 * 8 * 128 * 2 / 2**20
-    assert kept["attention, flash", 8] == round(2 * 8 * 128 * 2 / 2**20, 3)
+    # keys and values of one head of 128, in float32
+    assert layers.mebibytes((torch.zeros(1, 1, 8, 128),) * 2) == 2 * 8 * 128 * 4 / 2**20
+    assert kept["attention, flash", 8] == round(2 * 8 * 128 * 4 / 2**20, 3)
     assert json.loads(rows[0].as_json())["state_mib"] == rows[0].state_mib
     assert "state_mib" not in json.loads(row_of("ssd").as_json())
-    assert not list(layers.layer_rows(PLACE, lambda: 0.0, lengths=(4,), **options))
+    assert not list(layers.rows_of("S4D", layers.s4d(8), [(1, 4, 8)], PLACE, lambda: 0.0))
+
+
+def test_a_pass_of_a_layer_that_fails_is_named_and_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(timing, "paced", clock)
+    subject = layers.s4d(8)
+
+    def forward(_: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    subject = dataclasses.replace(subject, forward=forward)
+    shapes = [(1, 4, 8), (1, 8, 8)]
+    rows = list(layers.rows_of("S4D", subject, shapes, PLACE, lambda: 1.0))
+    assert [row.pass_ for row in rows] == ["prefill", "decode"] * 2
+    assert capsys.readouterr().err.count("layer S4D 4 fwd_bwd: OutOfMemoryError") == 1
+
+
+def test_what_would_take_too_long_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not timing.is_too_slow([], "x")
+    assert not timing.is_too_slow([100.0, 1000.0], "x")  # ten times as long again
+    assert not timing.is_too_slow([2500.0], "x")
+    assert capsys.readouterr().err == ""
+    assert timing.is_too_slow([100.0, 1100.0], "layer x")
+    assert capsys.readouterr().err == "layer x: left out, about 12 s a call\n"
+    assert timing.is_too_slow([9000.0, 3000.0], "x")  # no pass gets cheaper
 
 
 def test_a_token_decoded_from_a_cache_is_the_last_of_the_sequence() -> None:
@@ -199,12 +260,14 @@ def test_models_are_trained_prefilled_and_decoded(generation: int) -> None:
         ("prefill", {"b": 2, "l": 5}),
         *(("decode", {"b": rows}) for rows in models.DECODED),
     ]
-    assert {impl for _, impl in models.makers()} == {
-        OURS, "mamba_ssm", "transformers", "reference",
-    }  # fmt: skip
+    assert {impl for _, impl in models.makers()} == {OURS, "mamba_ssm", "transformers"}
+    assert {impl for _, impl in models.definitions()} == {"reference"}
 
 
-def test_rows_of_models_name_what_fails_and_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_of_models_name_what_fails_and_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(timing, "paced", clock)
     shell = LanguageModelConfig(vocab_size=50, d_model=16, n_layers=1)
 
     def broken() -> models.Subject:
@@ -214,14 +277,45 @@ def test_rows_of_models_name_what_fails_and_go_on(capsys: pytest.CaptureFixture[
         (1, "broken"): broken,
         (1, OURS): lambda: models.ours(MambaLanguageModel(shell, MambaConfig(d_model=16))),
     }
-    options = {"made": made, "shape": (2, 5), "vocabulary": 50, "device": "cpu", "clock": clock}
-    rows = list(models.model_rows(PLACE, lambda: 1.0, **options))  # type: ignore[arg-type]
+    batches = [torch.randint(50, (2, l)) for l in (3, 5)]
+    rows = list(models.rows_of(made, batches, PLACE, lambda: 1.0))
+    sequences = [(OURS, "fwd_bwd"), (OURS, "prefill")]
     assert [(row.impl, row.pass_) for row in rows] == [
-        (OURS, "fwd_bwd"), (OURS, "prefill"), *[(OURS, "decode")] * len(models.DECODED),
+        *sequences, *sequences, *[(OURS, "decode")] * len(models.DECODED),
     ]  # fmt: skip
-    assert rows[0].shape == {"mamba": 1, "b": 2, "l": 5}
+    assert rows[2].shape == {"mamba": 1, "b": 2, "l": 5}
     assert "mamba 1 broken: ImportError('no such model')" in capsys.readouterr().err
-    assert not list(models.model_rows(PLACE, lambda: 0.0, **options))  # type: ignore[arg-type]
+    assert not list(models.rows_of(made, batches, PLACE, lambda: 0.0))
+
+    monkeypatch.setattr(timing, "paced", lambda _: (3000.0, 3000.0, 3000.0))
+    rows = list(models.rows_of(made, batches, PLACE, lambda: 1.0))
+    assert [row.shape.get("l") for row in rows] == [3, 3, None, None]
+    assert f"mamba 1 {OURS} fwd_bwd: left out, about 12 s a call" in capsys.readouterr().err
+
+
+def test_definitions_are_compiled_apart_and_given_up_when_late(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = row_of("ssd").as_json()
+    assert Row.from_json(line) == row_of("ssd")
+    late = f"import time; print('a warning'); print({line!r}, flush=True); time.sleep(60)"
+    lines = compiled.until([sys.executable, "-c", late], "", 5.0)
+    assert lines == [line]
+    assert "given up after 5 s" in capsys.readouterr().err
+    echo = "import sys; print(sys.stdin.read())"
+    assert compiled.until([sys.executable, "-c", echo], '{"a": 1}', 30.0) == ['{"a": 1}']
+
+    asked = []
+
+    def until(command: list[str], given: str, seconds: float) -> list[str]:
+        asked.append((command[-1], json.loads(given), seconds))
+        return [line]
+
+    monkeypatch.setattr(compiled, "until", until)
+    left = iter([100.0, 100.0, 5.0, 5.0, -1.0])
+    rows = list(compiled.compiled_rows(list(cases.HEADLINE), PLACE, lambda: next(left, -1.0)))
+    assert rows == [row_of("ssd")] * 2
+    assert asked == [("selective_scan", PLACE, compiled.LIMIT), ("ssd", PLACE, 5.0)]
 
 
 def test_compiling_ahead_runs_every_job_and_stops_what_is_late(
@@ -239,7 +333,7 @@ def test_compiling_ahead_runs_every_job_and_stops_what_is_late(
 
     wanted = [(name, OURS, "headline", 0, 1) for name in (*codes, "waiting")]
     monkeypatch.setattr(ready.subprocess, "Popen", fake)
-    monkeypatch.setattr(ready, "jobs", lambda ops, cores: list(wanted))
+    monkeypatch.setattr(ready, "jobs", lambda ops, cores, skip: list(wanted))
     monkeypatch.setattr(ready.os, "cpu_count", lambda: 4)
     ready.compile_ahead([], end=time.perf_counter() + 4, spare=lambda: 3)
     said = [line.partition(", ")[2] for line in capsys.readouterr().err.splitlines()]
@@ -317,7 +411,9 @@ def test_candidates_are_shared_out_among_the_compiling_processes(
     everything = ready.jobs(bench.OPS, 16)
     assert {job[0] for job in everything} == {*bench.OPS} - {"attention"}
     assert len(set(everything)) == len(everything)
-    assert set(layers.TRITON) <= set(layers.kinds(128))
+    assert {job[1] for job in everything if job[0] == "layer"} <= set(layers.kinds(128))
+    stages = {job[2] for job in ready.jobs(["ssd"], 4, ["headline", "compiled"])}
+    assert stages == {"lengths", "peer_lengths"}
 
 
 def test_hash_of_an_operator_reads_its_sources(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 The rows of most value come first, and each is written as soon as it is known, so that a run that
 is cut short keeps what it has: first calls with an empty cache, which are timed while the rest is
-compiled, the headline shapes, whole models (`language_model`), one layer of every kind (`layer`),
-the lengths, and `torch.compile` of the definitions. Stages can be skipped.
+compiled, the headline shapes, one layer of every kind (`layer`), the lengths, whole models
+(`language_model`), `torch.compile` of the definitions, and models as they are defined. Stages can
+be skipped; a single call of more than ten seconds is not timed, and stderr says so.
 """
 
 import argparse
@@ -21,20 +22,17 @@ from typing import Any
 import torch
 
 from ssm_kernels.bench import cold
-from ssm_kernels.bench.cases import COMPILED, HEADLINE, LENGTHS, Make
+from ssm_kernels.bench.cases import HEADLINE, LENGTHS, Make
+from ssm_kernels.bench.compiled import compiled_rows
 from ssm_kernels.bench.layers import layer_rows
-from ssm_kernels.bench.measure import measure, timed
-from ssm_kernels.bench.models import model_rows
+from ssm_kernels.bench.measure import FAILURES, measure, timed
+from ssm_kernels.bench.models import definition_rows, model_rows
+from ssm_kernels.bench.peers import COMPILED
 from ssm_kernels.bench.ready import compile_ahead, tune_quickly
 from ssm_kernels.bench.row import Row, installed
 
-# What no one operator is.
-WHOLE: dict[str, Callable[[dict[str, Any], Callable[[], float]], Iterator[Row]]] = {
-    "language_model": model_rows,
-    "layer": layer_rows,
-}
-OPS = list(dict.fromkeys([*HEADLINE, *LENGTHS, *WHOLE]))
-SKIPPABLE = ("cold", "lengths", "compiled")
+OPS = [*dict.fromkeys([*HEADLINE, *LENGTHS]), "language_model", "layer"]
+SKIPPABLE = ("cold", "headline", "lengths", "compiled", "definitions")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     ops = args.op or OPS
     first_calls = [] if "cold" in args.skip else [op for op in cold.OPS if op in ops]
-    found = get_ready(ops, first_calls, start + min(600.0, 0.3 * args.budget))
+    found = get_ready(ops, first_calls, args.skip, start + min(600.0, 0.3 * args.budget))
     tune_quickly()
     place = provenance(args.commit, " ".join(sys.argv[1:] if argv is None else argv))
     print(f"ready after {time.perf_counter() - start:.0f} s: {place}", flush=True)
@@ -60,12 +58,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def get_ready(
-    ops: list[str], first_calls: list[str], end: float
+    ops: list[str], first_calls: list[str], skip: Collection[str], end: float
 ) -> list[tuple[str, str, dict[str, Any]]]:
     """Compile what is timed, while first calls are timed beside it; nothing else is timed yet."""
     with tempfile.TemporaryDirectory() as folder:
         running = cold.start(first_calls, Path(folder))
-        compile_ahead(ops, end=end, spare=partial(cold.running_now, running))
+        compile_ahead(ops, end=end, spare=partial(cold.running_now, running), skip=skip)
         return cold.finish(running, end=end)
 
 
@@ -109,15 +107,19 @@ def stages(
         rest = (1 - part) * left()
         return lambda: left() - rest
 
+    headline = {} if "headline" in skip else HEADLINE
     lengths = {} if "lengths" in skip else LENGTHS
-    yield from timed_cases(HEADLINE, ops, place, left, lambda _, impl: impl != COMPILED)
-    for op, rows in WHOLE.items():
-        if op in ops:
-            yield from rows(place, share(0.4))
-    yield from timed_cases(lengths, ops, place, share(0.75), is_timed)
-    yield from timed_cases(lengths, ops, place, share(0.5), is_slow)
+    yield from timed_cases(headline, ops, place, left, lambda _, impl: impl != COMPILED)
+    if "layer" in ops:
+        yield from layer_rows(place, share(0.4))
+    yield from timed_cases(lengths, ops, place, share(0.5), is_timed)
+    if "language_model" in ops:
+        yield from model_rows(place, share(0.6))
+    yield from timed_cases(lengths, ops, place, share(0.6), is_slow)
     if "compiled" not in skip:
-        yield from timed_cases(HEADLINE, ops, place, left, lambda _, impl: impl == COMPILED)
+        yield from compiled_rows(ops, place, share(0.9))
+    if "language_model" in ops and "definitions" not in skip:
+        yield from definition_rows(place, left)
 
 
 def timed_cases(
@@ -132,11 +134,14 @@ def timed_cases(
         for make in makes if op in ops else []:
             if left() <= 0:
                 return
-            case = make()
-            impls = [name for name in case.impls if wanted(op, name)]
-            if impls:
-                yield from measure(case, place, impls)
-            del case
+            try:
+                case = make()
+                impls = [name for name in case.impls if wanted(op, name)]
+                if impls:
+                    yield from measure(case, place, impls)
+                del case
+            except FAILURES as failure:
+                print(f"{op}: {failure!r:.500}", file=sys.stderr)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
@@ -154,8 +159,8 @@ def write(folder: Path, rows: Iterable[Row]) -> None:
             file.write(row.as_json() + "\n")
         shape = " ".join(f"{name}{size}" for name, size in row.shape.items())
         print(
-            f"{row.op} {shape} {row.impl} {row.pass_}: {row.ms:.4f} ms, "
-            f"{row.floor_ms / row.ms:.0%}, error {row.error}",
+            f"{time.strftime('%X')} {row.op} {shape} {row.impl} {row.pass_}: {row.ms:.4f} ms, "
+            f"{row.floor_ms / row.ms:.0%}, {row.peak_mib:.0f} MiB, error {row.error}",
             flush=True,
         )
 

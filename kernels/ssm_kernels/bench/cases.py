@@ -6,7 +6,8 @@ is worth knowing against the length. The first have 32,768 tokens and published 
 
 import importlib.util
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ssm_kernels.bench.case import OURS, Case, Cost, Impl
 from ssm_kernels.bench.decode_cases import conv_step_case, state_update_case
-from ssm_kernels.bench.peers import imported
+from ssm_kernels.bench.peers import compiled, imported
 from ssm_kernels.causal_conv1d.op import causal_conv1d
 from ssm_kernels.gated_rms_norm.op import gated_rms_norm
 from ssm_kernels.selective_scan.op import selective_scan
@@ -25,7 +26,6 @@ from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.selective.ssd import ssd_chunked
 
 HALF = torch.bfloat16
-COMPILED = "torch.compile"
 Make = Callable[[], Case]
 
 
@@ -55,6 +55,10 @@ def selective_scan_case(
         "z": normal(b, l, d).to(dtype),
         "dt_bias": normal(d) / 2 - 4,
     }
+
+    def exact(**t: Any) -> Tensor:
+        return selective_scan_chunked(**t, dt_softplus=True)[0]
+
     impls = {OURS: Impl(operands=ours, call=lambda **t: selective_scan(**t, dt_softplus=True)[0])}
     # The interface imports without its CUDA extension and fails only when it is called.
     built = importlib.util.find_spec("selective_scan_cuda") is not None
@@ -76,8 +80,8 @@ def selective_scan_case(
         op="selective_scan",
         shape={"b": b, "l": l, "d": d, "n": n},
         dtype=dtype,
-        impls=impls,
-        exact=lambda **t: selective_scan_chunked(**t, dt_softplus=True)[0],
+        impls=impls | compiled(ours, exact, device),
+        exact=exact,
         sliced=frozenset({"x", "dt", "B", "C", "z"}),
         costs={
             "fwd": Cost(bytes_moved=fwd, flops=9 * tokens * d * n),
@@ -100,6 +104,10 @@ def ssd_case(
         "D": normal(h),
         "dt_bias": normal(h) / 2 - 4,
     }
+
+    def exact(**t: Any) -> Tensor:
+        return ssd_chunked(**t, dt_softplus=True)[0]
+
     impls = {OURS: Impl(operands=ours, call=lambda **t: ssd(**t, dt_softplus=True)[0])}
     if peer := imported("mamba_ssm.ops.triton.ssd_combined", "mamba_chunk_scan_combined"):
         impls["mamba_ssm"] = Impl(
@@ -113,8 +121,8 @@ def ssd_case(
         op="ssd",
         shape={"b": b, "l": l, "h": h, "p": p, "n": n},
         dtype=dtype,
-        impls=impls,
-        exact=lambda **t: ssd_chunked(**t, dt_softplus=True)[0],
+        impls=impls | compiled(ours, exact, device),
+        exact=exact,
         sliced=frozenset({"x", "dt", "B", "C"}),
         costs={
             "fwd": Cost(bytes_moved=fwd, flops=flops),
@@ -217,20 +225,6 @@ def attention_case(
         },
         products=True,
     )
-
-
-def compiled(
-    operands: dict[str, Tensor], definition: Callable[..., Tensor], device: str
-) -> dict[str, Impl]:
-    """The definition through torch.compile, on a GPU."""
-    if device != "cuda":
-        return {}
-
-    @cache  # the compiler's import takes seconds
-    def made() -> Callable[..., Tensor]:
-        return torch.compile(definition)
-
-    return {COMPILED: Impl(operands=operands, call=lambda **t: made()(**t))}
 
 
 TOKENS = 32_768

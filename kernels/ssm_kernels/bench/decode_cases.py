@@ -1,10 +1,12 @@
 """The cases of decoding: one token a row, from a state that is updated in place."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ssm_kernels.bench.case import OURS, Case, Cost, Impl
-from ssm_kernels.bench.peers import imported
+from ssm_kernels.bench.peers import compiled, imported
 from ssm_kernels.causal_conv1d.op import causal_conv1d_step
 from ssm_kernels.state_update.op import state_update
 from ssm_ref.selective import causal_conv1d as conv_definition
@@ -32,6 +34,12 @@ def state_update_case(
         "D": normal(h),
         "dt_bias": normal(h) / 2 - 4,
     }
+
+    def definition(state: Tensor, **t: Any) -> Tensor:
+        y, after = ssd_step(state, **t, dt_softplus=True)
+        state.copy_(after)
+        return y
+
     impls = {OURS: Impl(operands=ours, call=lambda **t: state_update(**t, dt_softplus=True))}
     if peer := imported("mamba_ssm.ops.triton.selective_state_update", "selective_state_update"):
         # Strides of zero tell it that a head has one step size and one A.
@@ -48,7 +56,7 @@ def state_update_case(
         op="state_update",
         shape={"b": b, "h": h, "p": p, "n": n},
         dtype=dtype,
-        impls=impls,
+        impls=impls | compiled(ours, definition, device),
         exact=lambda **t: ssd_step(**t, dt_softplus=True)[0],
         sliced=frozenset({"state", "x", "dt", "B", "C"}),
         costs={"decode": Cost(bytes_moved=2 * state_bytes + rest, flops=6 * b * h * p * n)},
@@ -66,6 +74,12 @@ def conv_step_case(
         name: torch.randn(shape, generator=gen, device=device).to(dtype)
         for name, shape in shapes.items()
     }
+
+    def definition(state: Tensor, **t: Tensor) -> Tensor:
+        y, after = conv_definition.causal_conv1d_step(state=state, **t, activation="silu")
+        state.copy_(after)
+        return y
+
     impls = {
         OURS: Impl(operands=ours, call=lambda **t: causal_conv1d_step(**t, activation="silu")[0])
     }
@@ -81,7 +95,7 @@ def conv_step_case(
         op="causal_conv1d",
         shape={"b": b, "d": d, "k": k},
         dtype=dtype,
-        impls=impls,
+        impls=impls | compiled(ours, definition, device),
         exact=lambda **t: conv_definition.causal_conv1d_step(**t, activation="silu")[0],
         sliced=frozenset({"x", "state"}),
         costs={

@@ -9,10 +9,10 @@ graph, so that the host's time is left out; its keys and values lie in a cache a
 import importlib
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from ssm_kernels.accelerate import accelerate
-from ssm_kernels.bench.measure import FAILURES, paced, peak_of
+from ssm_kernels.bench.measure import FAILURES, is_too_slow, reading
 from ssm_kernels.bench.models import replayed, without_gradients
-from ssm_kernels.bench.row import Row, operators_hash
+from ssm_kernels.bench.row import Row, whole_row
 from ssm_ref.attention.transformer import Attention, AttentionConfig, KVCache, attend
 from ssm_ref.linear_attention.rwkv7 import WKV7, RWKV7Config, TimeMix, wkv7_chunked
 from ssm_ref.selective.mamba import Mamba, MambaConfig
@@ -31,9 +31,7 @@ from ssm_ref.structured.s4d import S4D, S4DConfig
 
 WIDTH, HEAD = 2048, 128
 LENGTHS = (512, 2048, 8192, 32_768, 131_072)
-NAIVE_LIMIT = 8192  # where the scores of one layer are 2 GiB, and softmax makes as much again
-TRITON = ("Mamba", "Mamba-2", "RWKV-7, fla-core")  # kinds that are compiled
-SLOW = 500.0  # ms: the next length of a layer that took longer is left out
+NAIVE_LIMIT = 32_768  # where the scores of one layer are 32 GiB, and softmax makes as much again
 Call = Callable[[], Any]
 
 
@@ -145,66 +143,87 @@ def mebibytes(state: object) -> float:
     return sum(map(mebibytes, state)) if isinstance(state, tuple | list) else 0.0
 
 
-def passes(subject: Subject, u: Tensor) -> Iterator[tuple[str, Call, float | None]]:
-    """Name, call and kept MiB of prefill, decoding and training, one after the other."""
+def passes(
+    subject: Subject, u: Tensor
+) -> Iterator[tuple[str, Callable[[], tuple[Call, float | None]]]]:
+    """Name of prefill, decoding and training, and what makes its call and says the kept MiB."""
     parameters = list(subject.layer.parameters())
     prefill = without_gradients(lambda: subject.prefill(u))
-    _, state = prefill()
-    kept = mebibytes(state)
-    yield "prefill", prefill, kept
-    step = without_gradients(subject.decode(u, state))
-    yield "decode", replayed(step) if u.is_cuda else step, kept
-    del state, step
+
+    def decode() -> tuple[Call, float]:
+        _, state = prefill()
+        step = without_gradients(subject.decode(u, state))
+        return replayed(step) if u.is_cuda else step, mebibytes(state)
 
     def train() -> None:
         leaf = u.detach().requires_grad_()
         loss = subject.forward(leaf).float().square().mean()
         torch.autograd.grad(loss, [leaf, *parameters], allow_unused=True)
 
-    yield "fwd_bwd", train, None
+    yield "prefill", lambda: (prefill, mebibytes(prefill()[1]))
+    yield "decode", decode
+    yield "fwd_bwd", lambda: (train, None)
 
 
-def layer_rows(
-    place: Mapping[str, Any],
-    left: Callable[[], float],
-    *,
-    width: int = WIDTH,
-    lengths: tuple[int, ...] = LENGTHS,
-    device: str = "cuda",
-    clock: Callable[[Call], tuple[float, float, float]] = paced,
-) -> Iterator[Row]:
+def layer_rows(place: Mapping[str, Any], left: Callable[[], float]) -> Iterator[Row]:
     """One row a layer, length and pass, while time is left; what fails is named on stderr."""
-    for name, make in kinds(width).items():
-        dtype = torch.float32 if name == "S4D" else torch.bfloat16
+    for name, make in kinds(WIDTH).items():
         try:
             subject = make()
-            subject.layer.to(device, dtype)
+            subject.layer.to("cuda", dtype_of(name))
         except FAILURES as failure:
             print(f"layer {name}: {failure!r:.300}", file=sys.stderr)
             continue
-        slowest = 0.0
-        for length in lengths:
-            if left() <= 0 or length > subject.longest or slowest > SLOW:
-                break
-            u = torch.randn(1, length, width, device=device, dtype=dtype)
+        yield from rows_of(name, subject, [(1, l, WIDTH) for l in LENGTHS], place, left)
+        del subject
+        torch.cuda.empty_cache()
+
+
+def read(
+    prepare: Callable[[], tuple[Call, float | None]],
+) -> tuple[tuple[float, float, float, float], float | None]:
+    """The times and peak of the call that is prepared, and what it keeps."""
+    call, kept = prepare()  # a graph lives, with its memory, until this returns
+    return reading(call), kept
+
+
+def dtype_of(kind: str) -> torch.dtype:
+    """What a kind's rows are computed in."""
+    return torch.float32 if kind == "S4D" else torch.bfloat16
+
+
+def rows_of(
+    name: str,
+    subject: Subject,
+    shapes: Sequence[tuple[int, int, int]],
+    place: Mapping[str, Any],
+    left: Callable[[], float],
+) -> Iterator[Row]:
+    """The rows of one layer, shorter shapes first.
+
+    A pass that failed, or would take too long, is left out at longer shapes.
+    """
+    like = next(subject.layer.parameters())
+    times: dict[str, list[float]] = defaultdict(list)
+    failed: set[str] = set()
+    for b, l, d in shapes:
+        u = torch.randn(b, l, d, device=like.device, dtype=like.dtype)
+        for pass_, prepare in passes(subject, u):
+            what = f"layer {name} {l} {pass_}"
+            if left() <= 0:
+                return
+            if pass_ in failed or l > subject.longest or is_too_slow(times[pass_], what):
+                continue
             try:
-                for pass_, run, kept in passes(subject, u):
-                    peak = peak_of(run)
-                    ms, low, high = clock(run)
-                    slowest = max(slowest, ms)
-                    yield Row(
-                        op="layer", impl=name, pass_=pass_,
-                        shape={"b": 1, "l": length, "d": width},
-                        dtype=str(dtype).removeprefix("torch."), ms=round(ms, 4),
-                        ms_low=round(low, 4), ms_high=round(high, 4), bytes_moved=0, flops=0,
-                        floor_ms=0.0, peak_mib=round(peak, 1), error=None,
-                        state_mib=None if kept is None else round(kept, 3),
-                        source_hash=operators_hash(Path(__file__).parents[1]), **place,
-                    )  # fmt: skip
+                found, kept = read(prepare)
             except FAILURES as failure:
-                print(f"layer {name} {length}: {failure!r:.300}", file=sys.stderr)
-                break
+                print(f"{what}: {failure!r:.300}", file=sys.stderr)
+                failed.add(pass_)
+                continue
             finally:
-                del u
-                if device == "cuda":
+                if u.is_cuda:
                     torch.cuda.empty_cache()
+            times[pass_].append(found[0])
+            dtype = str(like.dtype).removeprefix("torch.")
+            shape = {"b": b, "l": l, "d": d}
+            yield whole_row("layer", name, pass_, shape, found, place, dtype=dtype, state_mib=kept)

@@ -17,6 +17,8 @@ FAILURES = (
     RuntimeError, ValueError, TypeError, AttributeError, AssertionError, ImportError, LookupError,
     OSError, TritonError,
 )  # fmt: skip
+LONGEST = 10_000.0  # ms: what would take longer is not timed
+GROWTH = 4  # of the length from one case to the next
 Clock = Callable[[Callable[[], Any]], tuple[float, float, float]]
 
 
@@ -48,6 +50,26 @@ def paced(call: Callable[[], Any]) -> tuple[float, float, float]:
     return (times[1] + times[2]) / 2, times[0], times[3]
 
 
+def reading(call: Callable[[], Any]) -> tuple[float, float, float, float]:
+    """Median, percentiles, and peak memory in MiB of a call, which runs once before it is timed."""
+    peak = peak_of(call)
+    return *paced(call), peak
+
+
+def is_too_slow(times: list[float], what: str) -> bool:
+    """Whether a call at `GROWTH` times the last length would take too long; if so, stderr says so.
+
+    It is taken to grow as it did between the last two of `times`, in ms, and at least linearly.
+    """
+    if not times:
+        return False
+    growth = times[-1] / times[-2] if len(times) > 1 else GROWTH
+    expected = times[-1] * max(GROWTH, growth)
+    if expected > LONGEST:
+        print(f"{what}: left out, about {expected / 1e3:.0f} s a call", file=sys.stderr)
+    return expected > LONGEST
+
+
 def peak_of(call: Callable[[], Any]) -> float:
     """MiB that a call adds to the memory in use, at its highest; 0 without a GPU."""
     if not torch.cuda.is_available():
@@ -61,7 +83,7 @@ def peak_of(call: Callable[[], Any]) -> float:
 
 
 def measure(
-    case: Case, place: Mapping[str, Any], impls: list[str] | None = None, clock: Clock = timed
+    case: Case, place: Mapping[str, Any], impls: list[str] | None = None, clock: Clock = paced
 ) -> Iterator[Row]:
     """Rows of a case, one an implementation and pass, each as soon as it is known.
 

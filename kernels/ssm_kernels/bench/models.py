@@ -7,10 +7,10 @@ optimiser; `decode` is a step as Python calls it, `decode_graph` one replayed as
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,8 +19,8 @@ from torch.nn.functional import cross_entropy
 
 from ssm_kernels.accelerate import accelerate
 from ssm_kernels.bench.case import OURS
-from ssm_kernels.bench.measure import FAILURES, paced, peak_of
-from ssm_kernels.bench.row import Row, operators_hash
+from ssm_kernels.bench.measure import FAILURES, GROWTH, is_too_slow, reading
+from ssm_kernels.bench.row import Row, whole_row
 from ssm_ref.language_model import LanguageModel
 from ssm_ref.selective import mamba, mamba2
 
@@ -122,21 +122,26 @@ def transformers(generation: int) -> Subject:
     return Subject(model, lambda ids: model(ids).logits, prefill, decode)
 
 
-def makers(size: str = "130m") -> dict[tuple[int, str], Callable[[], Subject]]:
+def makers() -> dict[tuple[int, str], Callable[[], Subject]]:
     """Generation of Mamba and implementation → what builds the subject, the fastest first."""
-    configs = {1: mamba.published_config(size), 2: mamba2.published_config(size)}
-    models: dict[int, Callable[..., LanguageModel]] = {
-        1: mamba.MambaLanguageModel,
-        2: mamba2.Mamba2LanguageModel,
-    }
     made: dict[tuple[int, str], Callable[[], Subject]] = {}
-    for generation, build in models.items():
-        made[generation, OURS] = partial(reference, partial(build, *configs[generation]), fast=True)
+    for generation, build in published().items():
+        made[generation, OURS] = partial(reference, build, fast=True)
         made[generation, "mamba_ssm"] = partial(mamba_ssm, generation)
-    for generation, build in models.items():
-        made[generation, "transformers"] = partial(transformers, generation)
-        made[generation, "reference"] = partial(reference, partial(build, *configs[generation]))
-    return made
+    return made | {(g, "transformers"): partial(transformers, g) for g in published()}
+
+
+def definitions() -> dict[tuple[int, str], Callable[[], Subject]]:
+    """The same for the models of `ssm_ref` as they are."""
+    return {(g, "reference"): partial(reference, build) for g, build in published().items()}
+
+
+def published() -> dict[int, Callable[[], LanguageModel]]:
+    """Generation of Mamba → what builds its published model of 130M parameters."""
+    return {
+        1: lambda: mamba.MambaLanguageModel(*mamba.published_config("130m")),
+        2: lambda: mamba2.Mamba2LanguageModel(*mamba2.published_config("130m")),
+    }
 
 
 def trained(subject: Subject, ids: Tensor) -> Call:
@@ -197,19 +202,33 @@ def passes(
             yield "decode_graph", {"b": rows}, partial(decoding, subject, one, graph=True)
 
 
-def model_rows(
+def model_rows(place: Mapping[str, Any], left: Callable[[], float]) -> Iterator[Row]:
+    """Rows of the models that somebody would use."""
+    return rows_of(makers(), [batch_of(LENGTH)], place, left)
+
+
+def definition_rows(place: Mapping[str, Any], left: Callable[[], float]) -> Iterator[Row]:
+    """Rows of the models as they are defined, first at a length that tells what a longer costs."""
+    return rows_of(definitions(), [batch_of(LENGTH // GROWTH), batch_of(LENGTH)], place, left)
+
+
+def batch_of(length: int) -> Tensor:
+    """Tokens (b, l) at random, on the GPU."""
+    return torch.randint(VOCABULARY, (BATCH, length), device="cuda")
+
+
+def rows_of(
+    made: Mapping[tuple[int, str], Callable[[], Subject]],
+    batches: Sequence[Tensor],
     place: Mapping[str, Any],
     left: Callable[[], float],
-    *,
-    made: Mapping[tuple[int, str], Callable[[], Subject]] | None = None,
-    shape: tuple[int, int] = (BATCH, LENGTH),
-    vocabulary: int = VOCABULARY,
-    device: str = "cuda",
-    clock: Callable[[Call], tuple[float, float, float]] = paced,
 ) -> Iterator[Row]:
-    """One row a model and pass, in bfloat16, while time is left; failures are named on stderr."""
-    ids = torch.randint(vocabulary, shape, device=device)
-    for (generation, impl), make in (makers() if made is None else made).items():
+    """One row a model and pass, in bfloat16, while time is left; failures are named on stderr.
+
+    Of a pass over sequences one a batch; what would take too long on the next is left out.
+    """
+    device = batches[0].device
+    for (generation, impl), make in made.items():
         if left() <= 0:
             return
         try:
@@ -218,22 +237,22 @@ def model_rows(
         except FAILURES as failure:
             print(f"mamba {generation} {impl}: {failure!r:.300}", file=sys.stderr)
             continue
-        for name, sizes, prepare in passes(subject, ids):
-            if left() <= 0:
-                return
-            try:
-                run = prepare()
-                peak = peak_of(run)
-                ms, low, high = clock(run)
-            except FAILURES as failure:
-                print(f"mamba {generation} {impl} {name}: {failure!r:.300}", file=sys.stderr)
-                continue
-            yield Row(
-                op="language_model", impl=impl, pass_=name, shape={"mamba": generation, **sizes},
-                dtype="bfloat16", ms=round(ms, 4), ms_low=round(low, 4), ms_high=round(high, 4),
-                bytes_moved=0, flops=0, floor_ms=0.0, peak_mib=round(peak, 1), error=None,
-                source_hash=operators_hash(Path(__file__).parents[1]), **place,
-            )  # fmt: skip
+        times: dict[str, list[float]] = defaultdict(list)
+        for ids in batches:
+            for name, sizes, prepare in passes(subject, ids):
+                what = f"mamba {generation} {impl} {name}"
+                if left() <= 0:
+                    return
+                if ("l" in sizes or ids is batches[-1]) and not is_too_slow(times[name], what):
+                    try:
+                        found = reading(prepare())
+                    except FAILURES as failure:
+                        print(f"{what}: {failure!r:.300}", file=sys.stderr)
+                        continue
+                    if "l" in sizes:
+                        times[name].append(found[0])
+                    shape = {"mamba": generation, **sizes}
+                    yield whole_row("language_model", impl, name, shape, found, place)
         del subject, prepare
-        if device == "cuda":
+        if device.type == "cuda":
             torch.cuda.empty_cache()

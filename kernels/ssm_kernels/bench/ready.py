@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,47 +21,53 @@ from triton.testing import do_bench
 
 from ssm_kernels.bench import layers, models
 from ssm_kernels.bench.case import OURS, Case
-from ssm_kernels.bench.cases import COMPILED, HEADLINE, LENGTHS
+from ssm_kernels.bench.cases import HEADLINE, LENGTHS, SIZES, Make
 from ssm_kernels.bench.measure import FAILURES
+from ssm_kernels.bench.peers import COMPILED
 
-STAGES = {"headline": HEADLINE, "lengths": LENGTHS, "compiled": HEADLINE}
-Job = tuple[str, str, str, int, int]
+MOST = 32  # processes that share the memory of one card
+Job = tuple[str, str, str, int, int]  # operator, implementation, stage, part, parts
 
 
-def jobs(ops: Sequence[str], cores: int) -> list[Job]:
-    """The processes that compile for these operators: half of the cores for the largest peer."""
-    shares = max(1, cores // 2)
+def jobs(ops: Sequence[str], cores: int, skip: Collection[str] = ()) -> list[Job]:
+    """The processes that compile for these operators and stages, the longest first.
+
+    What is tuned over many candidates is shared out, most of all mamba-ssm's SSD.
+    """
+    shares, parts = max(1, cores // 2), max(1, cores // 4)
+    headline, lengths = "headline" not in skip, "lengths" not in skip
     found: list[Job] = []
-    for op in (op for op in ops if op in HEADLINE):
-        if op == "ssd":
-            found += [(op, "mamba_ssm", "headline", part, shares) for part in range(shares)]
+    if "ssd" in ops and headline:
+        found += [("ssd", "mamba_ssm", "headline", part, shares) for part in range(shares)]
+    if "layer" in ops:
+        found += [("layer", "RWKV-7, fla-core", "layers", part, parts) for part in range(parts)]
+        found += [("layer", name, "layers", 0, 1) for name in ("Mamba", "Mamba-2")]
+    for op in (op for op in ops if op in HEADLINE and headline):
         found += [(op, OURS if op == "ssd" else "", "headline", 0, 1)]
     if "language_model" in ops:
         found += [("language_model", OURS, stage, 0, 1) for stage in ("mamba1", "mamba2")]
-        found += [("language_model", "mamba_ssm", "mamba2", part, 4) for part in range(4)]
+        found += [("language_model", "mamba_ssm", "mamba2", part, parts) for part in range(parts)]
         found += [("language_model", "mamba_ssm", "mamba1", 0, 1)]
-    if "layer" in ops:
-        found += [("layer", name, "layers", 0, 1) for name in layers.TRITON]
-    for op in (op for op in ops if op in HEADLINE and op in LENGTHS):
+    for op in (op for op in ops if op in HEADLINE and op in LENGTHS and lengths):
         found += [(op, OURS, "lengths", part, 3) for part in range(3)]
+    if "ssd" in ops and lengths:
+        found += [("ssd", "mamba_ssm", "peer_lengths", part, shares) for part in range(shares)]
     if "language_model" in ops:
         found += [("language_model", "transformers", f"mamba{g}", 0, 1) for g in (1, 2)]
-    found += [(op, COMPILED, "compiled", 0, 1) for op in cases_compiled(ops)]
+    if "compiled" not in skip:
+        found += [(op, COMPILED, "compiled", 0, 1) for op in HEADLINE if op in ops]
     return found
 
 
-def cases_compiled(ops: Sequence[str]) -> list[str]:
-    """The operators whose definition is timed through `torch.compile`."""
-    return [op for op in ("causal_conv1d", "gated_rms_norm") if op in ops]
-
-
-def compile_ahead(ops: Sequence[str], *, end: float, spare: Callable[[], int]) -> None:
+def compile_ahead(
+    ops: Sequence[str], *, end: float, spare: Callable[[], int], skip: Collection[str] = ()
+) -> None:
     """Run the jobs in their order until `end` of the clock, on all cores but `spare` of them.
 
     How long each took is said on stderr, and which were stopped.
     """
-    cores, start = os.cpu_count() or 1, time.perf_counter()
-    waiting = jobs(ops, cores)
+    cores, start = min(os.cpu_count() or 1, MOST), time.perf_counter()
+    waiting = jobs(ops, cores, skip)
     running: list[tuple[Job, subprocess.Popen[bytes]]] = []
 
     def say(job: Job, what: str) -> None:
@@ -138,34 +144,51 @@ def run_model(generation: int, impl: str) -> None:
 
 
 def run_layer(kind: str) -> None:
-    """Every pass of a layer, once, short and long enough to be cut."""
+    """Every pass of a layer, once, at lengths short, cut in few parts and cut in many."""
     subject = layers.kinds(layers.WIDTH)[kind]()
-    subject.layer.to("cuda", torch.bfloat16)
-    for length in (512, 8192):
-        u = torch.randn(1, length, layers.WIDTH, device="cuda", dtype=torch.bfloat16)
-        for _, run, _ in layers.passes(subject, u):
-            run()
-        torch.cuda.synchronize()
+    subject.layer.to("cuda", layers.dtype_of(kind))
+    longest = 8192 if kind.startswith("RWKV") else layers.LENGTHS[-1]  # many run at a time
+    for length in (512, 8192, longest):
+        u = torch.randn(1, length, layers.WIDTH, device="cuda", dtype=layers.dtype_of(kind))
+        for name, prepare in layers.passes(subject, u):
+            try:
+                prepare()[0]()
+                torch.cuda.synchronize()
+            except FAILURES as failure:
+                print(f"{kind} {length} {name}: {failure!r:.300}", file=sys.stderr)
 
 
 def main(argv: list[str]) -> int:
     """Compile one job's part."""
     op, impl, stage, part, parts = *argv[:3], int(argv[3]), int(argv[4])
-    if stage in ("headline", "mamba1", "mamba2", "layers"):
+    if stage not in ("lengths", "compiled"):
         compile_only(part, parts)
     if stage == "layers":
         run_layer(impl)
     elif stage.startswith("mamba"):
         run_model(int(stage[-1]), impl)
+    elif stage == "lengths":
+        run_cases(LENGTHS[op][part::parts], [impl])
+    elif stage == "peer_lengths":
+        short = [make for make, (_, l) in zip(LENGTHS[op], SIZES, strict=True) if l <= 8192]
+        run_cases(short, [impl])  # the longest differ in nothing that is compiled in
     else:
-        makes = STAGES[stage][op]
-        for make in makes[part::parts] if stage == "lengths" else makes:
-            case = make()
-            for name in case.impls:
-                if name == impl or (not impl and name != COMPILED):
-                    call_once(case, name)
+        run_cases(HEADLINE[op], [impl] if impl else [])
     return 0
 
 
+def run_cases(makes: Sequence[Make], impls: list[str]) -> None:
+    """Every pass of these implementations; of all but `torch.compile`'s if none is named."""
+    for make in makes:
+        case = make()
+        for name in case.impls:
+            if name in impls or (not impls and name != COMPILED):
+                call_once(case, name)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    # Not by way of destructors: threads that wait for gradients have ended a process in them.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

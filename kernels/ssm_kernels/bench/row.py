@@ -3,8 +3,12 @@
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Self
+
+PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +46,33 @@ class Row:
         """The row as one line."""
         fields = {k: v for k, v in asdict(self).items() if k != "state_mib" or v is not None}
         return json.dumps({"pass" if k == "pass_" else k: v for k, v in fields.items()})
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """The row of such a line."""
+        fields = json.loads(line)
+        return cls(pass_=fields.pop("pass"), **fields)
+
+
+def whole_row(
+    op: str,
+    impl: str,
+    pass_: str,
+    shape: dict[str, int],
+    times: tuple[float, float, float, float],
+    place: Mapping[str, Any],
+    *,
+    dtype: str = "bfloat16",
+    state_mib: float | None = None,
+) -> Row:
+    """The row of what stands on all operators and has no floor; `times` end in the peak in MiB."""
+    ms, low, high, peak = times
+    return Row(
+        op=op, impl=impl, pass_=pass_, shape=shape, dtype=dtype, ms=round(ms, 4),
+        ms_low=round(low, 4), ms_high=round(high, 4), bytes_moved=0, flops=0, floor_ms=0.0,
+        peak_mib=round(peak, 1), error=None, source_hash=operators_hash(PACKAGE),
+        state_mib=None if state_mib is None else round(state_mib, 3), **place,
+    )  # fmt: skip
 
 
 def source_hash(folder: Path) -> str:
