@@ -14,6 +14,9 @@ is the largest exponent so far, so that no exponential exceeds 1:
 
 Long sequences are cut into chunks that run side by side: `ssm_ref.linear_attention.wkv_chunks`.
 
+In the letters of `ssm_ref.linear_attention.recurrence` each channel is a head with n = 1, k = e^k,
+v = (v, 1) and g = -w that reads before the step and adds a bonus.
+
 The channel mixer, with its own token shift:
 
     out = σ(W_r x_r) ⊙ W_v relu(W_k x_k)²    (6)

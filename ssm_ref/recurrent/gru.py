@@ -6,10 +6,11 @@ With input u_t ∈ R^{d_in} and hidden state h_t ∈ R^d,
     n = tanh(W_n u_t + b_n + r ⊙ (U_n h_{t-1} + b_hn))    (2)
     h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}    (3)
 
-Eq. (3) is a convex mixture, so |h_t| ≤ max(|h_{t-1}|, 1) in every channel. Here, as in PyTorch, z
-*keeps*; some texts swap z and 1 - z. Source: Cho et al. 2014 (arXiv 1406.1078), which resets h
-before multiplying it by U_n; Eq. (2) resets after, as PyTorch does. Parameters are laid out
-as in `torch.nn.GRUCell`, gates in the order r, z, n.
+Once z and n are known, Eq. (3) is a case of `ssm_ref.linear_attention.recurrence`, but they read
+h_{t-1}. It is a convex mixture, so |h_t| ≤ max(|h_{t-1}|, 1) in every channel. Here, as in PyTorch,
+z *keeps*; some texts swap z and 1 - z. Source: Cho et al. 2014 (arXiv 1406.1078), which resets h
+before multiplying it by U_n; Eq. (2) resets after, as PyTorch does. Parameters are laid out as in
+`torch.nn.GRUCell`, gates in the order r, z, n.
 """
 
 import torch

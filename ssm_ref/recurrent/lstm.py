@@ -8,7 +8,8 @@ With input u_t ∈ R^{d_in}, hidden state h_t ∈ R^d and cell c_t ∈ R^d,
     h_t = o ⊙ tanh(c_t)    (4)
 
 Eq. (3) is a linear recurrence in c: with f = 1 and i = 0 the cell is kept exactly (the "constant
-error carousel"). But the gates read h_{t-1}, so the whole is nonlinear and sequential.
+error carousel"). But the gates read h_{t-1}, so the whole is nonlinear and sequential:
+once they are known, the cell is a case of `ssm_ref.linear_attention.recurrence`.
 Sources: Hochreiter and Schmidhuber 1997; the forget gate is by Gers et al. 2000. Parameters are
 laid out as in `torch.nn.LSTMCell`, gates in the order i, f, g, o.
 """

@@ -10,7 +10,9 @@ recurrence can be run in logarithms, where nothing over- or underflows:
 
     log h_t = A_t + logcumsumexp_t(log w_t + log g_t − A_t),   A_t = Σ_{s ≤ t} log a_s  (5)
 
-and a past h_{−1} adds e^{A_t} h_{−1}. Source: Feng et al. 2024, arXiv 2410.01201, with a bias to
+and a past h_{−1} adds e^{A_t} h_{−1}. In the letters of
+`ssm_ref.linear_attention.recurrence` each channel is a head with the decay log a, into which
+w ⊙ g(W_h u) is written. Source: Feng et al. 2024, arXiv 2410.01201, with a bias to
 every gate.
 """
 

@@ -9,6 +9,8 @@ has no past to make room for. r near 0 keeps the state whatever Λ is. The block
 
     x = conv(W_1 u + b_1),   out = W_3 (h ⊙ GELU(W_2 u + b_2)) + b_3                         (4)
 
+In the letters of `ssm_ref.linear_attention.recurrence` each channel is a head with the decay
+log a, into which the second term of Eq. (3) is written.
 Griffin lays two such blocks to one of local attention. Start: ρ² uniform in [0.9², 0.999²] and
 softplus(Λ) = −log ρ, so that an open gate decays by ρ^c. Sources: De et al. 2024, arXiv
 2402.19427; the sign of Λ and the first factor as in the published code of RecurrentGemma.

@@ -11,7 +11,8 @@ e^i overflows, the ratio does not: divide c and n by e^m with the running maximu
     m_t = max(log σ(f) + m_{t−1}, i),   m_{−1} = −∞                                           (5)
     c_t = e^{log σ(f) + m_{t−1} − m_t} ⊙ c_{t−1} + e^{i − m_t} ⊙ tanh(z),   n_t likewise      (6)
 
-Because of R h the recurrence is not linear in h and runs step by step. Source: Beck et al. 2024,
+Because of R h the recurrence is not linear in h and runs step by step; once the gates are known,
+c and n are a case of `ssm_ref.linear_attention.recurrence`. Source: Beck et al. 2024,
 arXiv 2405.04517.
 """
 

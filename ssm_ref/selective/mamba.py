@@ -11,6 +11,9 @@
 Δ, B and C depend on the input, A and D do not. The state of a layer is the last d_conv − 1
 inputs of the convolution and the scan's h; their sizes do not depend on the length.
 
+In the letters of `ssm_ref.linear_attention.recurrence` each channel is a head, with
+q = C, k = B, v = Δ x and g = Δ A.
+
 Source: Gu and Dao, Mamba, arXiv 2312.00752, section 3.4; initialisation as in its published code.
 """
 

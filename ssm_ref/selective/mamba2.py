@@ -9,8 +9,9 @@
 
 Heads h of width p share B and C within g groups; A, D and Δ are one number a head. Against Mamba
 the parameters of the scan come from u at once, so B and C pass through the convolution too, and
-Eq. (6) normalises before the output. Eq. (4) and (5) are `ssm_ref.selective.ssd`. The state of a
-layer is the last d_conv - 1 inputs of the convolution and H.
+Eq. (6) normalises before the output. Eq. (4) and (5) are `ssm_ref.selective.ssd`; in the letters
+of `ssm_ref.linear_attention.recurrence` they are q = C, k = B, v = Δ x and g = Δ A. The state
+of a layer is the last d_conv - 1 inputs of the convolution and H.
 
 Source: Dao and Gu, Transformers are SSMs, arXiv 2405.21060; initialisation as in its published
 code.

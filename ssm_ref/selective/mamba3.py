@@ -19,7 +19,9 @@ Unrolled, every past write has the weight c_s = γ_s + (1 - λ_{s+1}) Δ_{s+1}, 
 
     y_t = Σ_{s<t} α_t … α_{s+1} c_s x_s (B_sᵀ C_t) + γ_t x_t (B_tᵀ C_t)    (9)
 
-which chunks compute as matrix products. The state is (φ, H, turned B and x of the last token).
+which chunks compute as matrix products. So in the letters of
+`ssm_ref.linear_attention.recurrence` the key is c B, and the present token, as in RWKV-6, has a
+weight of its own. The state is (φ, H, turned B and x of the last token).
 Source: Lahoti et al. 2026, arXiv 2603.15569, and the published code: f(x) = 1 + x for x ≥ 0 and
 1 / (1 - x) below; at release it was softplus.
 """

@@ -11,7 +11,10 @@ and θ are. At the start, with p and q uniform in [0, 1),
     γ = sqrt(1 − |λ|²)                                                                  (5)
 
 so that λ is uniform over the area of a ring and white noise into the recurrence leaves a state of
-the same size; γ is learned from there. Source: Orvieto et al. 2023, arXiv 2303.06349.
+the same size; γ is learned from there. In the letters of
+`ssm_ref.linear_attention.recurrence` each number of the state is a head with the decay
+g = log |λ|: what is written is turned back by the number of the token, what is read, forth.
+Source: Orvieto et al. 2023, arXiv 2303.06349.
 """
 
 import math

@@ -15,6 +15,9 @@ their conjugates, which is where 2·Re comes from. Where A starts, for k = 0 …
     legs  −½ + i · (the positive frequencies of HiPPO-LegS)                         (9)
     real  A_k = −(k + 1)                                                            (10)
 
+In the letters of `ssm_ref.linear_attention.recurrence` each channel is a head with the constant
+decay g = log |Ā|, whose q and k are turned by the number of the token.
+
 Source: Gu, Gupta, Goel and Ré, arXiv 2206.11893.
 """
 

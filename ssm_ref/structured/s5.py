@@ -13,6 +13,9 @@ eigenvectors V, and
 
     B̃ = V* B,   C̃ = C V   for random real B, C.                                       (6)
 
+In the letters of `ssm_ref.linear_attention.recurrence` each number of the state is a head with the
+decay g = log |Λ̄|: what is written is turned back by the number of the token, what is read, forth.
+
 Source: Smith, Warrington and Linderman, arXiv 2208.04933.
 """
 
