@@ -3,9 +3,10 @@
     torchrun --nproc-per-node 2 docs/experiments/ranks.py --commit HASH
 
 Takes `bytes_large.toml` (russian, whose texts `texts.sh` fetches): the rows of a batch shared, the
-parameters shared as well (FSDP2), twice the batch, and one long sequence cut in two. Rank 0 takes
-the same steps alone first, while the others wait. Operators are those of `ssm_kernels`, but for the
-sequence, which only the reference splits.
+parameters shared as well (FSDP2), twice the batch, and long sequences cut in as many parts as there
+are ranks, or in two where four ranks make a grid. Rank 0 takes the same steps alone first, while
+the others wait. Operators are those of `ssm_kernels`, but for the sequence, which only the
+reference splits. `--layouts` picks some of them; `--small` is a rehearsal, on CPUs as well.
 """
 
 import argparse
@@ -29,10 +30,21 @@ from ssm_ref.training.ranks import Ranks
 
 HERE = Path(__file__).parent
 WARM_UP, STEPS = 4, 12
+LONG_WARM_UP, LONG_STEPS = 2, 5  # of the reference on 16,384 places: half a second each
+
+
+SHARDED = Execution(prepare=accelerate, sharded=True)
+
+
+def on_gpu() -> bool:
+    """Whether this runs where it is meant to."""
+    return torch.cuda.is_available()
 
 
 def measured(cfg: RunConfig, ranks: Ranks, how: Execution) -> dict[str, Any]:
     """The milliseconds of a step, the memory and the loss after the last of them."""
+    long = how.prepare is None
+    warm_up, steps = (LONG_WARM_UP, LONG_STEPS) if long else (WARM_UP, STEPS)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(cfg, Path(folder), ranks, how)
         drawn = trainer._draw(0)
@@ -40,24 +52,26 @@ def measured(cfg: RunConfig, ranks: Ranks, how: Execution) -> dict[str, Any]:
         if ranks.size > 1:
             dist.barrier()
         spent = []
-        torch.cuda.reset_peak_memory_stats()
-        for _ in range(WARM_UP + STEPS):
-            torch.cuda.synchronize()
+        if on_gpu():
+            torch.cuda.reset_peak_memory_stats()
+        for _ in range(warm_up + steps):
             began = time.perf_counter()
             loss, places = trainer._advance(ahead)
-            torch.cuda.synchronize()
+            if on_gpu():
+                torch.cuda.synchronize()
             spent.append(time.perf_counter() - began)
-        ms = 1e3 * sorted(spent[WARM_UP:])[STEPS // 2]
+        ms = 1e3 * sorted(spent[warm_up:])[steps // 2]
         row = {
             "ranks": ranks.size,
             "batch": cfg.settings.batch_size,
             "length": cfg.data["length"],
             "ms": round(ms, 2),
             "tokens_a_second": round(1e3 * places / ms),
-            "gib": round(torch.cuda.max_memory_allocated() / 2**30, 2),
+            "gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if on_gpu() else 0.0,
             "loss": round(trainer._checked(loss), 5),
         }
-    torch.cuda.empty_cache()
+    if on_gpu():
+        torch.cuda.empty_cache()
     return row
 
 
@@ -67,39 +81,57 @@ def changed(cfg: RunConfig, batch: int, length: int) -> RunConfig:
     return dataclasses.replace(cfg, settings=settings, data={**cfg.data, "length": length})
 
 
+def smaller(cfg: RunConfig) -> RunConfig:
+    """The config with a model and windows that a CPU steps through in no time."""
+    data = {**cfg.data, "length": min(64, int(cfg.data["length"]))}
+    model = cfg.model | {"pattern": "2-", "d_model": 64, "d_state": 16, "d_head": 32, "d_ff": 64}
+    return dataclasses.replace(cfg, data=data, model=model)
+
+
 def main() -> None:
     """Measure every layout and print its row, rank 0 to a file as well."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--commit", required=True)
     parser.add_argument("--record", type=Path, default=HERE / "ranks.jsonl")
+    parser.add_argument("--layouts", nargs="+", type=int, help="places in the list below")
+    parser.add_argument("--small", action="store_true", help="tiny batches, to see that it ends")
     args = parser.parse_args()
     world, cfg = start_ranks(), load_config(HERE / "bytes_large.toml", "russian")
-    alone, library = Ranks(0, 1), cast("Any", nccl).version()
+    alone = Ranks(0, 1)
+    few, many, long = (4, 8, (4, 64)) if args.small else (32, 64, (2, 16384))
+    split = Execution(sequence_ranks=world.size)
     layouts = [
-        ("one GPU", cfg, alone, Execution(prepare=accelerate)),
-        ("rows", cfg, world, Execution(prepare=accelerate)),
-        ("rows and parameters", cfg, world, Execution(prepare=accelerate, sharded=True)),
-        ("one GPU", changed(cfg, 64, 1024), alone, Execution(prepare=accelerate)),
-        ("rows", changed(cfg, 64, 1024), world, Execution(prepare=accelerate)),
-        ("one GPU", changed(cfg, 2, 16384), alone, Execution()),
-        ("time", changed(cfg, 2, 16384), world, Execution(sequence_ranks=world.size)),
+        ("one GPU", changed(cfg, few, 1024), alone, Execution(prepare=accelerate)),
+        ("rows", changed(cfg, few, 1024), world, Execution(prepare=accelerate)),
+        ("rows and parameters", changed(cfg, few, 1024), world, SHARDED),
+        ("one GPU", changed(cfg, many, 1024), alone, Execution(prepare=accelerate)),
+        ("rows", changed(cfg, many, 1024), world, Execution(prepare=accelerate)),
+        ("one GPU", changed(cfg, *long), alone, Execution()),
+        ("time", changed(cfg, *long), world, split),
     ]
-    for layout, config, ranks, how in layouts:
+    if world.size == 4:
+        layouts.append(("grid", changed(cfg, *long), world, Execution(sequence_ranks=2)))
+    for i in args.layouts or range(len(layouts)):
+        layout, config, ranks, how = layouts[i]
+        if args.small:
+            config = smaller(config)
         if world.rank < ranks.size:
             row = {"layout": layout, **measured(config, ranks, how)}
-        dist.barrier()
+        if world.size > 1:
+            dist.barrier()
         if world.rank == 0:
             row |= {
-                "device": torch.cuda.get_device_name(),
+                "device": torch.cuda.get_device_name() if on_gpu() else "cpu",
                 "torch": torch.__version__,
-                "nccl": ".".join(map(str, library)),
+                "nccl": ".".join(map(str, cast("Any", nccl).version())) if on_gpu() else "",
                 "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
                 "commit": args.commit,
             }
             print(json.dumps(row), flush=True)
             with args.record.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-    dist.destroy_process_group()
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

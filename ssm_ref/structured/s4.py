@@ -18,6 +18,9 @@ the recurrence costs O(n), since (I − ½ΔA)⁻¹ is diagonal plus low rank as
     h ← E v − E P (2/Δ + P* E P)⁻¹ (P* E v),   E = (1 − ½ΔΛ)⁻¹                         (8)
     y = 2·Re(C h) + D u,   o = GLU(W · GELU(y) + b)                                   (9)
 
+Ā is a diagonal minus rank one: an erasing case of `ssm_ref.linear_attention.recurrence`, complex
+and the same for every token.
+
 All vectors hold one of each conjugate pair; sums over the state add the conjugate half. What is
 trained is C̃, which ties it to the kernel length L; C is recovered from (4).
 
@@ -231,9 +234,8 @@ class S4(nn.Module):
         """
         expect_sequence("u", u, self.cfg.d_model, self.D)
         b, l, _ = u.shape
-        u, D = widened(u), widened(self.D)
+        y, u = self._convolved(u), widened(u)
         n = self.cfg.d_state // 2
-        y = fft_convolution(u, self.kernel(l)) + D * u
         A_bar, B_bar = dense(self.system())
         written = torch.einsum("dml,bld->bdm", krylov(A_bar, B_bar, l).flip(-1), u.to(B_bar.dtype))
         if state is None:
@@ -246,6 +248,14 @@ class S4(nn.Module):
         y = y + torch.einsum("dml,bdm->bld", reads, h).real
         faded = torch.linalg.matrix_power(A_bar, l) @ h[..., None]
         return self._mix(y), (faded[..., 0] + written)[..., :n]
+
+    def outputs(self, u: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
+        """`forward` from an empty past without the last state, which costs more than the outputs.
+
+        Raises `ValueError` for inputs that do not fit.
+        """
+        expect_sequence("u", u, self.cfg.d_model, self.D)
+        return self._mix(self._convolved(u))
 
     def step(
         self,
@@ -265,6 +275,10 @@ class S4(nn.Module):
         state = step(system, state, u_t)
         y = 2 * ((self.C() if C is None else C) * state).real.sum(-1) + D * u_t  # (9)
         return self._mix(y), state
+
+    def _convolved(self, u: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
+        u = widened(u)
+        return fft_convolution(u, self.kernel(u.shape[1])) + widened(self.D) * u
 
     def _mix(self, y: Tensor) -> Tensor:
         return functional.glu(self.mix(functional.gelu(y).to(self.D.dtype)), dim=-1)  # (9)

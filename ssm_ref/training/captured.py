@@ -12,11 +12,11 @@ from torch import Tensor
 
 WARM_UP = 3  # steps before the recording: they tune kernels and allocate the moments
 
-Step = Callable[[Tensor, Tensor, Tensor], Tensor]
+Step = Callable[..., Tensor]
 
 
 class CapturedStep:
-    """`step(inputs, targets, scale)` of fixed shapes; all its work must be on one CUDA device."""
+    """`step` on operands of fixed shapes; all its work must be on one CUDA device."""
 
     def __init__(self, step: Step) -> None:
         self.step = step
@@ -26,9 +26,8 @@ class CapturedStep:
         self.given: tuple[Tensor, ...] = ()
         self.result = torch.empty(0)
 
-    def __call__(self, inputs: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+    def __call__(self, *operands: Tensor) -> Tensor:
         """The step's result for these operands; raises `ValueError` when a shape has changed."""
-        operands = (inputs, targets, scale)
         if self.left:
             self.left -= 1
             return self._aside(operands)

@@ -54,6 +54,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--captured", action="store_true", help="on a GPU: launch a step as one CUDA graph"
     )
     parser.add_argument(
+        "--answers-only",
+        action="store_true",
+        help="a language model's logits only where an answer is wanted: for tasks that ask little",
+    )
+    parser.add_argument(
         "--workers", type=int, default=0, metavar="N", help="threads that draw batches ahead"
     )
     parser.set_defaults(program=parser.prog)
@@ -71,6 +76,7 @@ def run(
         sequence_ranks=args.sequence_ranks,
         sharded=args.sharded,
         captured=args.captured,
+        answers_only=args.answers_only,
         workers=args.workers,
         seconds=args.seconds,
         prepare=prepare,

@@ -23,6 +23,7 @@ class Execution:
     sequence_ranks: int = 1  # ranks that share one sequence; the rest share the rows of a batch
     sharded: bool = False  # parameters, gradients and moments shared out over all ranks (FSDP2)
     captured: bool = False  # a step as one CUDA graph, launched whole
+    answers_only: bool = False  # a language model's head only where an answer is wanted
     workers: int = 0  # threads that draw batches ahead of their step
     seconds: float | None = None  # training stops after so many, as after its last step
     prepare: Callable[[nn.Module], nn.Module] | None = None  # such as ssm_kernels' `accelerate`

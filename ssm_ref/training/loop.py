@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ssm_ref.training.answers import answers_of, has_answers, logits_at
 from ssm_ref.training.batch import Batch, Source
 from ssm_ref.training.captured import CapturedStep, Step
 from ssm_ref.training.config import RunConfig
@@ -61,6 +62,7 @@ class Drawn(NamedTuple):
     part: Batch
     asked: int
     places: int
+    answers: Tensor | None = None  # their places, where only those get logits
 
 
 class Trainer:
@@ -83,6 +85,11 @@ class Trainer:
         self.model = build_model(cfg.model, cfg.where("model"), self.source.sizes, splits)
         if how.prepare is not None:
             self.model = how.prepare(self.model)
+        if how.answers_only and not has_answers(self.model):
+            raise ValueError(
+                f"{cfg.where('model')}: answers only are for a language model of one shell; got "
+                f"{type(self.model).__name__}"
+            )
         self.model.to(self.device)
         if how.sharded:
             shard(self.model, self.device)
@@ -156,23 +163,29 @@ class Trainer:
 
     def _advance(self, ahead: Ahead[Drawn]) -> tuple[Tensor, int]:
         """One step; the loss of the whole batch, this rank's share, and the number of inputs."""
-        part, asked, places = ahead.take(self.step)
+        part, asked, places, answers = ahead.take(self.step)
         lr = learning_rate(self.cfg.optimizer, self.step + 1, self.cfg.settings.steps)
         for group in self.optimizer.param_groups:
             if self.how.captured:
                 group["lr"].fill_(lr)
             else:
                 group["lr"] = lr
-        inputs, targets = (t.to(self.device, non_blocking=True) for t in part)
+        given = [t.to(self.device, non_blocking=True) for t in (*part, answers) if t is not None]
         scale = torch.full((), self.ranks.size / asked, device=self.device)
-        total = self.update(inputs, targets, scale)
+        total = self.update(scale, *given)
         self.step += 1
         return total / asked, places
 
-    def _update(self, inputs: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+    def _update(
+        self, scale: Tensor, inputs: Tensor, targets: Tensor, answers: Tensor | None = None
+    ) -> Tensor:
         """One step of the optimiser; the sum of losses of this part."""
         with self._autocast():
-            logits = self.trained(inputs)
+            if answers is None:
+                logits = self.trained(inputs)
+            else:
+                assert has_answers(self.model)
+                logits = logits_at(self.model, inputs, answers)
         total = sum_loss(self.model, logits.float(), targets)
         self.optimizer.zero_grad(set_to_none=True)
         (total * scale).backward()
@@ -183,10 +196,13 @@ class Trainer:
     def _draw(self, step: int) -> Drawn:
         batch = self.source.training(step, self.cfg.settings.batch_size)
         asked = count_asked(self.model, batch)
-        part = self._part(batch)
+        part, answers = self._part(batch), None
+        if self.how.answers_only:
+            part, answers = answers_of(part)
         if self.device.type == "cuda":
             part = Batch(*(t.pin_memory() for t in part))
-        return Drawn(part, asked, batch.inputs.numel())
+            answers = None if answers is None else answers.pin_memory()
+        return Drawn(part, asked, batch.inputs.numel(), answers)
 
     def _logged(self, loss: Tensor, progress: Progress, places: int) -> Row:
         value = self._checked(loss)
@@ -236,6 +252,8 @@ class Trainer:
         how, size = self.how, self.ranks.size
         if how.captured and (self.device.type != "cuda" or size > 1):
             raise ValueError(f"a captured step takes one CUDA device; got {self.device} × {size}")
+        if how.answers_only and size > 1:
+            raise ValueError(f"answers only are computed by one process; got {size}")
         if how.sharded and not dist.is_initialized():
             raise ValueError("sharded parameters want the ranks of torchrun; got one process")
         talk = dist.get_backend() if dist.is_initialized() else "gloo"

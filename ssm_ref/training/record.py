@@ -136,7 +136,11 @@ def _options(trainer: Trainer) -> list[str]:
         "--seconds": how.seconds and f"{how.seconds:g}",
         "--sequence-ranks": how.sequence_ranks > 1 and f"{how.sequence_ranks}",
     }
-    flags = {"--sharded": how.sharded, "--captured": how.captured}
+    flags = {
+        "--sharded": how.sharded,
+        "--captured": how.captured,
+        "--answers-only": how.answers_only,
+    }
     return [f"{name} {value}" for name, value in given.items() if value] + [
         name for name, on in flags.items() if on
     ]

@@ -7,7 +7,7 @@ heads of Mamba (arXiv 2312.00752, section 4.1), multi-query associative recall o
 After Me (arXiv 2402.01032).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,8 @@ import torch
 from torch import Generator, Tensor
 
 from ssm_ref.training.batch import IGNORED, Batch, generator
+
+Distinct = Callable[[int, int, int, Generator], Tensor]
 
 
 class Task(Protocol):
@@ -127,14 +129,16 @@ class AssociativeRecall:
     """Multi-query associative recall: pairs of key and value first, then keys among zeros.
 
     Keys are 1 … vocab/2 - 1, values vocab/2 … vocab - 1; the distance to the question follows a
-    power law with exponent `power` - 1. Published: 8192 tokens, (length, pairs) = (64, 4),
-    (128, 8), (256, 16), power 0.01.
+    power law with exponent `power` - 1. With `fewest`, rows by turns hold `fewest` pairs, twice as
+    many, … up to `pairs`. Published: 8192 tokens, (length, pairs) = (64, 4), (128, 8), (256, 16),
+    power 0.01; a mixture of 4 to 64 pairs in Based (arXiv 2402.18668).
     """
 
     length: int = 64
     pairs: int = 4
     vocab: int = 8192
     power: float = 0.01
+    fewest: int | None = None
 
     def __post_init__(self) -> None:
         if self.pairs < 1 or self.length < 4 * self.pairs:
@@ -145,20 +149,42 @@ class AssociativeRecall:
             raise ValueError(
                 f"vocab must be even, at least 2 pairs + 2; got {self.vocab} for {self.pairs} pairs"
             )
+        if self.fewest is not None and self.pairs not in self.counts:
+            raise ValueError(
+                "pairs must be fewest, doubled any number of times; got "
+                f"fewest={self.fewest}, pairs={self.pairs}"
+            )
 
     @property
     def vocab_size(self) -> int:
         """Zero, keys and values."""
         return self.vocab
 
+    @property
+    def counts(self) -> list[int]:
+        """Pairs that a row may hold."""
+        if self.fewest is None or self.fewest < 1:
+            return [self.pairs] if self.fewest is None else []
+        doublings = (self.pairs // self.fewest).bit_length()
+        return [self.fewest << i for i in range(doublings)]
+
     def draw(self, n: int, g: Generator) -> Batch:
         """The pairs, then each key once more, at distances of the power law."""
-        half, start = self.vocab // 2, 2 * self.pairs
-        keys = 1 + _distinct(n, half - 1, self.pairs, g)
-        values = half + _distinct(n, half, self.pairs, g)
+        if self.fewest is None:
+            return self._draw(n, self.pairs, _distinct, g)
+        mixed = torch.empty(2, n, self.length, dtype=torch.long)
+        for i, pairs in enumerate(self.counts):
+            rows = mixed[:, i :: len(self.counts)]
+            rows.copy_(torch.stack(self._draw(rows.shape[1], pairs, _few_distinct, g)))
+        return Batch(*mixed)
+
+    def _draw(self, n: int, pairs: int, distinct: Distinct, g: Generator) -> Batch:
+        half, start = self.vocab // 2, 2 * pairs
+        keys = 1 + distinct(n, half - 1, pairs, g)
+        values = half + distinct(n, half, pairs, g)
         gaps = torch.arange(1, (self.length - start) // 2 + 1, dtype=torch.float64)
         weights = (gaps ** (self.power - 1)).expand(n, -1)
-        places = start + 2 * torch.multinomial(weights, self.pairs, generator=g)
+        places = start + 2 * torch.multinomial(weights, pairs, generator=g)
         inputs = torch.zeros(n, self.length, dtype=torch.long)
         inputs[:, 0:start:2], inputs[:, 1:start:2] = keys, values
         inputs.scatter_(1, places, keys)
@@ -288,6 +314,18 @@ class Copying:
 def _distinct(n: int, below: int, count: int, g: Generator) -> Tensor:
     """`count` different numbers of 0 … below - 1 a row, in random order."""
     return torch.rand(n, below, generator=g).topk(count, dim=1, largest=False).indices
+
+
+def _few_distinct(n: int, below: int, count: int, g: Generator) -> Tensor:
+    """The same without ordering all numbers: rows that hold one twice are drawn again."""
+    if count * count > 2 * below:  # most rows would
+        return _distinct(n, below, count, g)
+    drawn = torch.randint(below, (n, count), generator=g)
+    while True:
+        twice = (drawn.sort(dim=1).values.diff(dim=1) == 0).any(dim=1)
+        if not twice.any():
+            return drawn
+        drawn[twice] = torch.randint(below, (int(twice.sum()), count), generator=g)
 
 
 def _where(asked: Tensor, targets: Tensor) -> Tensor:

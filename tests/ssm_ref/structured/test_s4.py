@@ -188,3 +188,13 @@ def test_refuses_what_does_not_fit() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_outputs_alone_are_those_of_the_layer() -> None:
+    torch.manual_seed(0)
+    layer = S4(S4Config(d_model=3, l_max=8, d_state=4)).double()
+    for l in (5, 8, 19):
+        u = torch.randn(2, l, 3, dtype=torch.float64)
+        torch.testing.assert_close(layer.outputs(u), layer(u)[0], rtol=0, atol=0)
+    with pytest.raises(ValueError, match="u must"):
+        layer.outputs(torch.randn(2, 5, 4, dtype=torch.float64))

@@ -34,9 +34,11 @@ CHECKS = (
 LAYOUTS = ("rows", "time", "grid", "sharded", "sharded_time", "sharded_grid")
 
 
-@pytest.fixture(scope="module", params=[("gloo", 2), ("gloo", 4), ("nccl", 2)], ids=str)
+@pytest.fixture(
+    scope="module", params=[("gloo", 2), ("gloo", 4), ("nccl", 2), ("nccl", 4)], ids=str
+)
 def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which ranks on CPUs, or on GPUs where there are two, left what they found."""
+    """The folder in which ranks on CPUs, or on as many GPUs, left what they found."""
     backend, size = request.param
     if backend == "nccl" and torch.cuda.device_count() < size:
         pytest.skip(f"NCCL wants {size} GPUs")

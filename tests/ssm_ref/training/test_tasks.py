@@ -13,6 +13,7 @@ from ssm_ref.training.tasks import (
     SelectiveCopying,
     Task,
     TaskSource,
+    _few_distinct,
 )
 
 TASKS = {
@@ -67,6 +68,30 @@ def test_recall_asks_for_the_value_of_each_key_once() -> None:
         assert all(row[t] == 0 for t in range(12, 32) if t not in asked)
 
 
+def test_rows_of_a_mixture_hold_more_and_more_pairs() -> None:
+    mixture = AssociativeRecall(length=64, pairs=12, vocab=512, fewest=3)
+    batch = mixture.draw(60, generator(0, 0, 0))
+    for i, (row, wanted) in enumerate(zip(*(part.tolist() for part in batch), strict=True)):
+        count = (3, 6, 12)[i % 3]
+        pairs = dict(zip(row[0 : 2 * count : 2], row[1 : 2 * count : 2], strict=True))
+        assert len(pairs) == len(set(pairs.values())) == count
+        assert set(pairs) <= set(range(1, 256))
+        assert set(pairs.values()) <= set(range(256, 512))
+        asked = {t: wanted[t] for t in range(64) if wanted[t] != IGNORED}
+        assert sorted(row[t] for t in asked) == sorted(pairs)
+        assert all(t >= 2 * count and pairs[row[t]] == value for t, value in asked.items())
+    one = AssociativeRecall(length=64, pairs=12, vocab=512, fewest=12)
+    assert (one.draw(5, generator(0, 0, 0)).targets != IGNORED).sum(dim=1).tolist() == [12] * 5
+
+
+def test_few_of_many_are_drawn_evenly_in_every_order() -> None:
+    drawn = _few_distinct(20_000, 5, 2, generator(0, 0, 0))
+    counts = torch.bincount(5 * drawn[:, 0] + drawn[:, 1], minlength=25).reshape(5, 5)
+    assert counts.diagonal().sum() == 0
+    off = counts[~torch.eye(5, dtype=torch.bool)].double()
+    assert float(((off - 1000) ** 2 / 1000).sum()) < 45  # χ² of 19 degrees, p = 0.0007
+
+
 def test_parity_is_the_running_sum_modulo_two() -> None:
     for row, wanted in drawn(TASKS["parity"]):
         assert wanted == [sum(row[: t + 1]) % 2 for t in range(9)]
@@ -108,6 +133,8 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
         (lambda: InductionHeads(length=2), "length ≥ 3"),
         (lambda: AssociativeRecall(length=8, pairs=4), "length ≥ 4 pairs"),
         (lambda: AssociativeRecall(length=64, pairs=4, vocab=9), "vocab must be even"),
+        (lambda: AssociativeRecall(length=64, pairs=12, fewest=5), "doubled any number"),
+        (lambda: AssociativeRecall(length=64, pairs=12, fewest=0), "doubled any number"),
         (lambda: Parity(length=0), "at least 1"),
         (lambda: ModularArithmetic(modulus=1), "modulus ≥ 2"),
         (lambda: Copying(shortest=5, longest=4), "shortest ≤ longest"),
