@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm_tools.site.measured import best_ratio, last_run, measurements
-from ssm_tools.site.measured_plot import length_plot
+from ssm_tools.site.measured_plot import BOTTOM, HEIGHT, length_plot
 from ssm_tools.site.strings import strings
 
 WORDS = strings("en")
@@ -61,6 +61,60 @@ def test_one_sequence_has_a_line_of_its_own() -> None:
     assert svg.count("<polyline") == 2
     assert "ssm_kernels, b 1, fwd" in svg
     assert length_plot(rows[:3], WORDS).count("<polyline") == 1
+
+
+def layer_rows() -> list[dict[str, Any]]:
+    kinds = ("Mamba", "Mamba-2", "attention, flash", "attention, naive", "S4D", "RWKV-7")
+    return [
+        row(impl, 1.0 + n, op="layer", shape={"b": 1, "l": l, "d": 8}, **more)
+        for n, impl in enumerate(kinds)
+        for l in (512, 2048, 8192)
+        for more in (
+            {"pass": "prefill", "peak_mib": 7.0, "state_mib": l / 512},
+            {"pass": "decode", "peak_mib": 0.0, "state_mib": l / 512},
+            {"pass": "fwd_bwd", "peak_mib": 1.5 * l},
+        )
+    ]
+
+
+def test_layers_have_a_picture_a_question() -> None:
+    rows = layer_rows()
+    svg = length_plot(rows, WORDS)
+    titles = re.findall(r'<p class="plot__title">([^<]+)</p>', svg)
+    assert titles == [
+        WORDS[f"plot_{name}"] for name in ("training", "prefill", "decode", "peak", "kept")
+    ]
+    assert svg.count("<polyline") == 5 * 6
+    assert "Mamba: 512: 1, 2048: 4, 8192: 16" in svg  # kept
+    assert "Mamba: 512: 768, 2048: 3.07e+03, 8192: 1.23e+04" in svg  # peak of training
+    assert "Mamba: 512: 1e+03, 2048: 1e+03, 8192: 1e+03" in svg  # microseconds a token
+    assert "RWKV-7: 512: 1.17e+04, 2048: 2.93e+03" in svg  # nanoseconds a token
+    pictures = svg.split("<svg")[1:]
+    for picture in pictures:
+        drawn = re.findall(r'<polyline (class="line-\d") points="[^"]+"([^/]*)/>', picture)
+        assert len(set(drawn)) == 6, "two lines look the same"
+    assert "внимание, наивное: 512" in length_plot(rows, strings("ru"))
+
+
+def test_names_of_layers_speak_the_language_of_the_page(tmp_path: Path) -> None:
+    folder = tmp_path / "kernels" / "results"
+    folder.mkdir(parents=True)
+    text = "\n".join(map(json.dumps, layer_rows()))
+    (folder / "layer.jsonl").write_text(text, encoding="utf-8")
+    assert "<td>внимание, flash</td>" in measurements(tmp_path, "layer", strings("ru"))
+    assert "<td>attention, flash</td>" in measurements(tmp_path, "layer", WORDS)
+
+
+def test_labels_of_low_lines_stay_inside() -> None:
+    rows = [
+        row(f"impl{n}", 1.0 if n else 100.0, shape={"b": 1, "l": l})
+        for n in range(6)
+        for l in (512, 2048, 8192)
+    ]
+    svg = length_plot(rows, WORDS)
+    places = sorted(float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="start"', svg))
+    assert min(b - a for a, b in pairwise(places)) >= 14.9
+    assert places[-1] <= HEIGHT - BOTTOM + 4
 
 
 def test_labels_of_near_lines_do_not_meet() -> None:

@@ -105,7 +105,7 @@ def measurements(root: Path, name: str, words: Mapping[str, str]) -> str:
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in _heads(columns, words))
     body = "".join(
         f"<tr{_ours(row)}>"
-        + "".join(f"<td>{_shown(row.get(key))}</td>" for key in columns)
+        + "".join(f"<td>{_cell(row, key, words)}</td>" for key in columns)
         + "</tr>"
         for row in rows
     )
@@ -126,7 +126,7 @@ def measured_markdown(root: Path, name: str, words: Mapping[str, str]) -> str:
         return words["no_rows"]
     columns = _columns(rows)
     lines = [_heads(columns, words), ["---"] * len(columns)]
-    lines += [[unescape(_shown(row.get(key))) for key in columns] for row in rows]
+    lines += [[unescape(_cell(row, key, words)) for key in columns] for row in rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     facts = unescape(provenance(rows[0])).replace("<code>", "`").replace("</code>", "`")
     stale = f" **{words['stale']}**" if is_stale(root, rows[0]) else ""
@@ -146,6 +146,12 @@ def provenance(row: Row) -> str:
 
 def _ours(row: Row) -> str:
     return ' class="ours"' if row["impl"] == OURS else ""
+
+
+def _cell(row: Row, key: str, words: Mapping[str, str]) -> str:
+    """A row's field; implementations whose names are words are named in the page's language."""
+    value = row.get(key)
+    return escape(words[f"impl_{value}"]) if f"impl_{value}" in words else _shown(value)
 
 
 def _shown(value: object) -> str:
