@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssm_kernels.ssd import plan, settings
+from ssm_kernels.ssd import launch, plan, settings
 from ssm_kernels.ssd.op import ssd
 from ssm_ref.selective import ssd as definition
 
 RTOL = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 FIXED = {"dt_softplus": True, "dt_limit": (0.02, 1.5)}
+ORDER = ("x", "dt", "A", "B", "C", "D", "dt_bias", "initial_state")
 Error = Callable[[Tensor, Tensor], float]
 
 
@@ -139,6 +140,33 @@ def test_parts_of_the_heads_are_summed(
     compare(inputs(1, 17, 12, 4, 2, 5), torch.float32, device, relative_error, **FIXED)
 
 
+def test_what_a_token_reads_of_itself_is_not_rounded(
+    device: torch.device, relative_error: Error
+) -> None:
+    half = {"x", "B", "C"}
+    t = {
+        n: v.to(torch.float16 if n in half else torch.float32)
+        for n, v in inputs(1, 150, 2, 64, 1, 128).items()
+    }
+    t["A"] = torch.full_like(t["A"], -1e4)  # nothing older is left
+    y, _ = launch.forward(*(t[n].to(device) for n in ORDER), None, True, [0.02, 1.5], True)
+    want, _ = definition.ssd(**{n: t[n].double() for n in ORDER}, **FIXED)
+    assert y.dtype == torch.float32
+    assert relative_error(y, want) < 1e-5
+
+
+@pytest.mark.parametrize("skip", [None, "D", "every value"])
+def test_gradients_share_no_memory(skip: str | None, device: torch.device) -> None:
+    t = {n: v.float().to(device) for n, v in inputs(1, 40, 2, 4, 1, 3).items()}
+    if skip != "D":
+        t["D"] = t["initial_state"][0, :, :, 0].contiguous()
+    args = [None if (n, skip) == ("D", None) else t[n] for n in ORDER]
+    grads = launch.backward(t["z"], t["initial_state"], *args, None, True, [0.0, 2.0])
+    held = [g.untyped_storage().data_ptr() for g in grads if g.numel()]
+    taken = [v.untyped_storage().data_ptr() for v in t.values()]
+    assert len({*held, *taken}) == len(held) + len(taken)
+
+
 def test_slices_are_read_in_place(device: torch.device, relative_error: Error) -> None:
     t = {n: v.float().to(device) for n, v in inputs(2, 9, 2, 4, 1, 3).items()}
     wide = torch.cat([t["x"].flatten(2), t["B"].flatten(2), t["C"].flatten(2)], dim=-1)
@@ -170,8 +198,7 @@ def test_nan_reaches_what_follows_and_nothing_before_its_chunk(device: torch.dev
 
 def test_opcheck(device: torch.device) -> None:
     t = {n: v.float().to(device).requires_grad_() for n, v in inputs(2, 5, 2, 4, 1, 3).items()}
-    order = ("x", "dt", "A", "B", "C", "D", "dt_bias", "initial_state")
-    args = (*(t[n] for n in order), None, True, [0.0, 2.0], False)
+    args = (*(t[n] for n in ORDER), None, True, [0.0, 2.0], False)
     torch.library.opcheck(torch.ops.ssm_kernels.ssd.default, args)
 
 

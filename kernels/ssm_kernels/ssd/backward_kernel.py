@@ -30,6 +30,7 @@ from ssm_kernels.ssd.chunk_kernel import (
     ask,
     ask_state,
     below,
+    diagonal,
     places,
     put_tile,
     slice_of,
@@ -96,7 +97,7 @@ def ssd_bwd_state_kernel(
 @triton.jit
 def _dx_slices(
     x_ptr, D_ptr, g_ptr, dh_ptr, delta_ptr, cum_ptr, dx_ptr, gx_ptr, sums_ptr,
-    stride_x: tl.constexpr, i_c, i_part, left, b_B, b_S, b_off,
+    stride_x: tl.constexpr, i_c, i_part, left, b_B, b_own, b_S, b_off,
     H: tl.constexpr, P: tl.constexpr, N: tl.constexpr, V: tl.constexpr, T: tl.constexpr,
     BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr, SLICES: tl.constexpr, FIRST: tl.constexpr,
     EVEN: tl.constexpr, SKIP: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
@@ -144,9 +145,10 @@ def _dx_slices(
             b_du *= tl.exp2(b_all - b_cum)[:, None]
             b_before = tl.sum(b_du * b_x.to(tl.float32), axis=1)
             tl.store(p_sums + BY_STATE * 2 * T, b_before)
-        # within the tile: L ∘ S
+        # within the tile: L ∘ S, whose diagonal is that of S and is not rounded for a product
         b_M = b_S * tl.exp2(below(b_cum[None, :] - b_cum[:, None]))
         b_du = tl.dot(b_M.to(b_g.dtype), b_g, acc=b_du, input_precision=PRECISION)
+        b_du += b_own[:, None] * b_g.to(tl.float32)
         tl.store(p_sums + BY_TILE * 2 * T, tl.sum(b_du * b_x.to(tl.float32), axis=1) - b_before)
         b_dx = b_du * tl.load(delta_ptr + p_own)[:, None]
         if SKIP == 1:
@@ -187,11 +189,12 @@ def ssd_bwd_dx_kernel(
     b_B = tile(B_ptr, stride_B, m_t, m_n, T, BLOCK_N)
     b_C = tile(C_ptr, stride_C, m_t, m_n, T, BLOCK_N)
     b_S = tl.dot(b_B, tl.trans(b_C), input_precision=PRECISION)  # s t
-    b_S = tl.where(o_q[:, None] <= o_q[None, :], b_S, 0.0)
+    b_own = diagonal(b_S, T)
+    b_S = tl.where(o_q[:, None] < o_q[None, :], b_S, 0.0)
     if half == 1:
         _dx_slices(
             x_ptr, D_ptr, g_ptr, dh_ptr, delta_ptr, cum_ptr, dx_ptr, gx_ptr, sums_ptr,
-            stride_x, i_c, i_part, left, b_B, b_S, b_S,
+            stride_x, i_c, i_part, left, b_B, b_own, b_S, b_S,
             H, P, N, V, T, BLOCK_P, BLOCK_N, SLICES, False, EVEN, SKIP, PRECISION, STAGES, ASK,
         )  # fmt: skip
     else:
@@ -200,7 +203,7 @@ def ssd_bwd_dx_kernel(
         b_off = tl.dot(b_B, tl.trans(b_C), input_precision=PRECISION)
         _dx_slices(
             x_ptr, D_ptr, g_ptr, dh_ptr, delta_ptr, cum_ptr, dx_ptr, gx_ptr, sums_ptr,
-            stride_x, i_c, i_part, left, b_B, b_S, b_off,
+            stride_x, i_c, i_part, left, b_B, b_own, b_S, b_off,
             H, P, N, V, T, BLOCK_P, BLOCK_N, SLICES, True, EVEN, SKIP, PRECISION, STAGES, ASK,
         )  # fmt: skip
 

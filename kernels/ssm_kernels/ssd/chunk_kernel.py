@@ -64,6 +64,13 @@ def below(b):
 
 
 @triton.jit
+def diagonal(b_S, T: tl.constexpr):
+    """The T values on the diagonal of b_S."""
+    o = tl.arange(0, T)
+    return tl.sum(tl.where(o[:, None] == o[None, :], b_S, 0.0), axis=1)
+
+
+@triton.jit
 def gate(dt_ptr, bias_ptr, p, m, o_h, m_h, low, high, SOFTPLUS: tl.constexpr, BIAS: tl.constexpr):
     """Δ of Eq. (1) and its slope against dt, heads × times; both 0 where masked."""
     b_dt = tl.load(dt_ptr + p, mask=m, other=0.0).to(tl.float32)

@@ -18,6 +18,7 @@ from ssm_kernels.ssd.chunk_kernel import (
     ask,
     ask_state,
     below,
+    diagonal,
     gate,
     places,
     put_tile,
@@ -149,14 +150,18 @@ def ssd_walk_kernel(
 
 @triton.jit
 def ssd_fwd_kernel(
-    x_ptr, B_ptr, C_ptr, D_ptr, cum_ptr, key_ptr, h_ptr, y_ptr, table_ptr,
+    x_ptr, B_ptr, C_ptr, D_ptr, delta_ptr, cum_ptr, key_ptr, h_ptr, y_ptr, table_ptr,
     stride_x: tl.constexpr, stride_B: tl.constexpr, stride_C: tl.constexpr, L, per,
     H: tl.constexpr, G: tl.constexpr, P: tl.constexpr, N: tl.constexpr, V: tl.constexpr,
     T: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr, SLICES: tl.constexpr,
     PACKED: tl.constexpr, EVEN: tl.constexpr, SKIP: tl.constexpr, PRECISION: tl.constexpr,
     STAGES: tl.constexpr, ASK: tl.constexpr,
 ):  # fmt: skip
-    """y of one chunk in SLICES slices of one group. Grid: (chunks, parts)."""
+    """y of one chunk in SLICES slices of one group. Grid: (chunks, parts).
+
+    What a token reads of its own x is left out of the products, which round it to the dtype of x,
+    and added in float32 together with D x.
+    """
     i_c, i_part = tl.program_id(0), tl.program_id(1)
     _, start, left, _ = span(i_c, table_ptr, L, 2 * T, per, PACKED)
     o_q = tl.arange(0, T)
@@ -168,12 +173,14 @@ def ssd_fwd_kernel(
     b_C1 = tile(C_ptr, stride_C, m_1, m_n, T, BLOCK_N)
     b_C2 = tile(C_ptr + T * stride_C, stride_C, m_2, m_n, T, BLOCK_N)
     # C Bᵀ within the first tile, between the tiles, and within the second
-    m_S = o_q[:, None] >= o_q[None, :]
     b_B = tile(B_ptr, stride_B, m_1, m_n, T, BLOCK_N)
-    b_S1 = tl.where(m_S, tl.dot(b_C1, tl.trans(b_B), input_precision=PRECISION), 0.0)
+    b_S1 = tl.dot(b_C1, tl.trans(b_B), input_precision=PRECISION)
     b_S12 = tl.dot(b_C2, tl.trans(b_B), input_precision=PRECISION)
     b_B = tile(B_ptr + T * stride_B, stride_B, m_2, m_n, T, BLOCK_N)
-    b_S2 = tl.where(m_S, tl.dot(b_C2, tl.trans(b_B), input_precision=PRECISION), 0.0)
+    b_S2 = tl.dot(b_C2, tl.trans(b_B), input_precision=PRECISION)
+    b_own1, b_own2 = diagonal(b_S1, T), diagonal(b_S2, T)
+    m_S = o_q[:, None] > o_q[None, :]
+    b_S1, b_S2 = tl.where(m_S, b_S1, 0.0), tl.where(m_S, b_S2, 0.0)
     x_ptr += start * stride_x
     y_ptr += start * (H * P)
     for i in tl.range(0, SLICES, num_stages=STAGES):
@@ -192,6 +199,7 @@ def ssd_fwd_kernel(
         p_dt = (i_c.to(tl.int64) * H + i_h) * (2 * T)
         b_mid = tl.load(cum_ptr + p_dt + T - 1)
         p_dt += o_q
+        b_D = 0.0
         if SKIP == 1:
             b_D = tl.load(D_ptr + i_h).to(tl.float32)
         if SKIP == 2:
@@ -202,8 +210,7 @@ def ssd_fwd_kernel(
         b_y = tl.dot(b_C1, tl.trans(b_h), input_precision=PRECISION) * tl.exp2(b_cum)[:, None]
         b_M = b_S1 * tl.exp2(below(b_cum[:, None] - b_key[None, :]))
         b_y = tl.dot(b_M.to(b_x1.dtype), b_x1, acc=b_y, input_precision=PRECISION)  # (8)
-        if SKIP > 0:
-            b_y += b_D * b_x1.to(tl.float32)
+        b_y += ((b_own1 * tl.load(delta_ptr + p_dt))[:, None] + b_D) * b_x1.to(tl.float32)
         put_tile(y_ptr + first, H * P, b_y, m_1, m_p, T, BLOCK_P)
         # the second tile: what reaches the border of the tiles, then from there on
         b_cum, b_key = tl.load(cum_ptr + p_dt + T), tl.load(key_ptr + p_dt + T)
@@ -213,6 +220,5 @@ def ssd_fwd_kernel(
         b_y = b_y * tl.exp2(b_cum - b_mid)[:, None]
         b_M = b_S2 * tl.exp2(below(b_cum[:, None] - b_key[None, :]))
         b_y = tl.dot(b_M.to(b_x2.dtype), b_x2, acc=b_y, input_precision=PRECISION)  # (8)
-        if SKIP > 0:
-            b_y += b_D * b_x2.to(tl.float32)
+        b_y += ((b_own2 * tl.load(delta_ptr + p_dt + T))[:, None] + b_D) * b_x2.to(tl.float32)
         put_tile(y_ptr + first + T * (H * P), H * P, b_y, m_2, m_p, T, BLOCK_P)

@@ -52,11 +52,12 @@ def forward(
     end = torch.empty(plan.rows, plan.h, plan.p, plan.n, device=x.device)
     if not x.numel():
         return y, end
-    _delta, *decays = _decays(call)
+    delta, *decays = _decays(call)
     states = _walk(call, decays, call.x, call.B, call.init, end)
     parts = parts_of(plan, settings.FWD_SLICES)
     launch_outputs[(plan.count(plan.q), parts)](
-        call.x, call.B, call.C, call.D, *decays, states, y, plan.table(plan.q, x.device),
+        call.x, call.B, call.C, call.D, delta, *decays, states, y,
+        plan.table(plan.q, x.device),
         call.x.stride(0), call.B.stride(0), call.C.stride(0), plan.length,
         plan.chunks, SLICES=plan.slices // parts, SKIP=call.skip, **plan.sizes,
         **fitting(settings.FWD, plan),
