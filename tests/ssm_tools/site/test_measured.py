@@ -102,7 +102,11 @@ def test_names_of_layers_speak_the_language_of_the_page(tmp_path: Path) -> None:
     text = "\n".join(map(json.dumps, layer_rows()))
     (folder / "layer.jsonl").write_text(text, encoding="utf-8")
     assert "<td>внимание, flash</td>" in measurements(tmp_path, "layer", strings("ru"))
-    assert "<td>attention, flash</td>" in measurements(tmp_path, "layer", WORDS)
+    english = measurements(tmp_path, "layer", WORDS)
+    assert "<td>attention, flash</td>" in english
+    # The pictures show it all, so a long table is folded behind them.
+    assert english.index("<svg") < english.index(f"<summary>{WORDS['table']}</summary>")
+    assert english.index("<details") < english.index("<table>")
 
 
 def test_labels_of_low_lines_stay_inside() -> None:
@@ -136,6 +140,7 @@ def test_table_shows_rows_with_where_they_are_from(tmp_path: Path) -> None:
     (folder / "attention.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     html = measurements(tmp_path, "attention", WORDS)
     assert "<td>3.25</td>" in html
+    assert "<details" not in html
     assert "a card &lt;1&gt;" in html
     heads = re.findall(r'<th scope="col">([^<]+)</th>', html)
     assert heads == ["pass", "sizes", "implementation", "ms", "floor, ms", "dtype"]

@@ -14,6 +14,7 @@ from ssm_tools.site.measured_plot import length_plot
 
 Row = Mapping[str, Any]
 OURS = "ssm_kernels"
+LONG = 24  # rows of a table that is folded away behind its pictures
 
 
 def read_rows(root: Path, measurement: str) -> list[Row]:
@@ -111,10 +112,16 @@ def measurements(root: Path, name: str, words: Mapping[str, str]) -> str:
     )
     first = rows[0]
     stale = f' <strong class="stale">{words["stale"]}</strong>' if is_stale(root, first) else ""
-    return (
-        f'<figure class="measured">{length_plot(rows, words)}'
+    table = (
         '<div class="scroll" tabindex="0"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+    pictures = length_plot(rows, words)
+    if pictures and len(rows) > LONG:
+        summary = f"<summary>{words['table']}</summary>"
+        table = f'<details class="setup">{summary}{table}</details>'
+    return (
+        f'<figure class="measured">{pictures}{table}'
         f"<figcaption>{words['provenance']}: {provenance(first)}{stale}</figcaption></figure>\n"
     )
 
