@@ -1,4 +1,4 @@
-"""Data and models of pictures, by the names that a config gives them."""
+"""Data and models of pictures, with or without text, by the names that a config gives them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,8 +6,11 @@ from typing import Any
 
 from torch import nn
 
+from ssm_ref.language_model import LanguageModelConfig
+from ssm_ref.selective.mamba import MambaConfig
 from ssm_ref.training.brain import BrainSlices, PixelClassifier, PixelClassifierConfig
 from ssm_ref.training.canvases import Canvases, Detector
+from ssm_ref.training.captions import CaptionedDigits, PictureReader, PictureReaderConfig
 from ssm_ref.training.noisy_pictures import NoisyPictures, PackedDiS
 from ssm_ref.training.pictures import MNIST, LinearPicture, LinearPictureConfig
 from ssm_ref.vision.detection import FCOS, FCOSConfig
@@ -20,6 +23,7 @@ DATA: Mapping[str, type[Any]] = {
     "brain_slices": BrainSlices,
     "canvases": Canvases,
     "noisy_pictures": NoisyPictures,
+    "captioned_digits": CaptionedDigits,
 }
 
 
@@ -37,5 +41,6 @@ MODELS: Mapping[str, tuple[tuple[type[Any], ...], Callable[..., nn.Module]]] = {
     "vm_unet": ((VMUNetConfig,), VMUNet),
     "pixel_classifier": ((PixelClassifierConfig,), PixelClassifier),
     "fcos": ((VMambaConfig, FCOSConfig), lambda body, cfg: Detector(FCOS(body, cfg))),
+    "multimodal_mamba": ((LanguageModelConfig, MambaConfig, PictureReaderConfig), PictureReader),
     "dis": ((DiSConfig,), lambda cfg: PackedDiS(DiS(cfg))),
 }
