@@ -13,6 +13,7 @@ from ssm_tools.concepts.report import TestReport, TieState, current_report, read
 from ssm_tools.concepts.sources import source_hash
 from ssm_tools.concepts.symbols import SymbolPlace, code_held, locate_symbol, public_symbols
 from ssm_tools.concepts.test_ids import locate_test
+from ssm_tools.concepts.trained import trained_row
 from ssm_tools.concepts.verify import verify
 from ssm_tools.findings import Finding
 from ssm_tools.notes import Vault, load_vault
@@ -54,5 +55,6 @@ __all__ = [
     "public_symbols",
     "read_report",
     "source_hash",
+    "trained_row",
     "verify",
 ]

@@ -22,6 +22,7 @@ KEYS = (
     "tests",
     "snippets",
     "measurements",
+    "trained",
     "claims",
     "papers",
 )
@@ -65,6 +66,7 @@ def read_concept(path: Path, relative: str) -> tuple[Concept | None, list[Findin
         tests=reader.texts(values.get("tests"), "tests"),
         snippets=reader.texts(values.get("snippets"), "snippets"),
         measurements=reader.texts(values.get("measurements"), "measurements"),
+        trained=reader.texts(values.get("trained"), "trained"),
         claims=_claims(reader, values.get("claims")),
         papers=reader.texts(values.get("papers"), "papers"),
     )

@@ -58,6 +58,7 @@ class Concept:
     tests: tuple[Tie, ...] = ()
     snippets: tuple[Tie, ...] = ()
     measurements: tuple[Tie, ...] = ()
+    trained: tuple[Tie, ...] = ()
     claims: tuple[Claim, ...] = ()
     papers: tuple[Tie, ...] = field(default=())
 

@@ -15,6 +15,7 @@ from ssm_tools.concepts.report import TestReport, current_report
 from ssm_tools.concepts.rows import rows_are_stale, rows_path
 from ssm_tools.concepts.symbols import locate_symbol
 from ssm_tools.concepts.test_ids import locate_test
+from ssm_tools.concepts.trained import trained_row
 from ssm_tools.findings import Finding, Severity
 from ssm_tools.notes import Vault
 from ssm_tools.run import declared, load_labels
@@ -54,7 +55,16 @@ def verify(
         findings.append(Finding("docs/labels.yml", 1, 1, "S021", str(error)))
     snippets = frozenset(snippet.id for snippet in declared(root, vault))
     known = Known(root, concepts, snippets, papers, current_report(root))
-    checks: tuple[Check, ...] = (_symbols, _tests, _snippets, _notes, _papers, _measured, _requires)
+    checks: tuple[Check, ...] = (
+        _symbols,
+        _tests,
+        _snippets,
+        _notes,
+        _papers,
+        _measured,
+        _trained,
+        _requires,
+    )
     for concept in concepts.values():
         for check in checks:
             findings += check(known, concept)
@@ -124,6 +134,16 @@ def _measured(known: Known, concept: Concept) -> Iterator[Finding]:
             path = rows_path(known.root, tie).relative_to(known.root).as_posix()
             yield _at(concept, tie, "C019", f"there are no measured rows {path}")
     yield from stale_measurements(known.root, concept)
+
+
+def _trained(known: Known, concept: Concept) -> Iterator[Finding]:
+    for tie in concept.trained:
+        if trained_row(known.root, tie) is None:
+            name, _, variant = tie.partition("/")
+            of = f" of the variant {variant}" if variant else ""
+            message = f"docs/experiments/{name}.jsonl has no record{of}"
+            hint = f"python -m ssm_ref train docs/experiments/{name}.toml --record …"
+            yield _at(concept, tie, "C024", message, hint)
 
 
 def stale_measurements(root: Path, concept: Concept) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 
-from ssm_tools.concepts import Concept, TieState, locate_symbol, locate_test
+from ssm_tools.concepts import Concept, TieState, locate_symbol, locate_test, trained_row
 from ssm_tools.site.links import short_reference
 from ssm_tools.site.listing import code_address
 from ssm_tools.site.measured import best_ratio, is_stale, last_run, read_rows
@@ -41,6 +41,7 @@ class CardWriter:
             (words["tests"], [self._test(tie) for tie in concept.tests]),
             (words["kernel"], list(self._kernels())),
             (words["measured"], list(self._measured())),
+            (words["trained"], list(self._trained())),
             (words["papers"], list(self._papers())),
             (words["claims"], self._claims()),
         ]
@@ -127,6 +128,38 @@ class CardWriter:
                 f'<a href="#{fragment}"><b>{ratio:.2f}×</b> {escape(str(peer["impl"]))}</a>'
                 f"<br><small>{shown}{stale if is_stale(root, mine) else ''}</small>"
             )
+
+    def _trained(self) -> Iterable[str]:
+        """Final scores of recorded runs, each with a link to where the experiment is told."""
+        note = self.sources.concept_notes.get(("experiments", self.language))
+        if note is None:
+            return
+        sections = {heading.id for heading in note.headings}
+        for tie in self.concept.trained:
+            row = trained_row(self.sources.config.root, tie)
+            if row is None:
+                continue
+            name = str(row["experiment"])
+            own = "paper-size" if name.endswith("_paper") else name.replace("_", "-")
+            fragment = next((s for s in (own, "provenance") if s in sections), "")
+            href = self._to(self.sources.addresses[note.id], fragment)
+            scores = [("loss", "{:.2f}", 1), ("accuracy", "{:.1f} %", 100)]
+            shown = ", ".join(
+                f"{self.words[key]} {self._number(text.format(row['final'][key] * scale))}"
+                for key, text, scale in scores
+                if key in row["final"]
+            )
+            facts = [
+                tie,
+                self.words["trained_steps"].format(n=row["steps"]),
+                row["device"],
+                row["date"],
+            ]
+            small = " · ".join(escape(str(fact)) for fact in facts)
+            yield f'<a href="{href}">{shown}</a><br><small>{small}</small>'
+
+    def _number(self, text: str) -> str:
+        return text.replace(".", ",") if self.sources.tongue(self.language) == "ru" else text
 
     def _papers(self) -> Iterable[str]:
         page = self.sources.generated("references", self.language)
