@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ssm_ref.selective.mamba import parameter_groups
 from ssm_ref.training.answers import answers_of, has_answers, logits_at
 from ssm_ref.training.batch import Batch, Source
 from ssm_ref.training.captured import CapturedStep, Step
@@ -24,7 +25,7 @@ from ssm_ref.training.config import RunConfig
 from ssm_ref.training.execution import Ahead, Execution, signals_noted
 from ssm_ref.training.metrics import Metrics, Progress, Row
 from ssm_ref.training.models import build_model
-from ssm_ref.training.optimizer import decay_groups, learning_rate
+from ssm_ref.training.optimizer import learning_rate
 from ssm_ref.training.ranks import Grid, Ranks
 from ssm_ref.training.saving import load_checkpoint, newest_checkpoint, save_checkpoint
 from ssm_ref.training.scores import (
@@ -281,7 +282,7 @@ class Trainer:
     def _make_optimizer(self) -> torch.optim.AdamW:
         wanted, captured = self.cfg.optimizer, self.how.captured
         return torch.optim.AdamW(
-            decay_groups(self.model, wanted.weight_decay),
+            parameter_groups(self.model, weight_decay=wanted.weight_decay),
             lr=torch.tensor(wanted.lr, device=self.device) if captured else wanted.lr,
             betas=wanted.betas,
             fused=captured or None,

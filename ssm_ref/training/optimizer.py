@@ -1,19 +1,16 @@
-"""AdamW as the papers run it: decay only where it is harmless, warm-up, cosine, clipping.
+"""AdamW as the papers run it: warm-up, cosine, clipping.
 
     lr_s = lr · s / warmup                                              for s ≤ warmup      (4)
     lr_s = lr · (f + (1 - f) (1 + cos π (s - warmup) / (steps - warmup)) / 2)    after it   (5)
 
 with f = `floor`. Defaults are those of Mamba's language models (arXiv 2312.00752, appendix E.2):
-β = (0.9, 0.95), decay 0.1, gradients clipped to norm 1.
+β = (0.9, 0.95), decay 0.1, gradients clipped to norm 1. What decays is chosen by
+`ssm_ref.selective.mamba.parameter_groups`.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from torch import nn
-
-KEPT = frozenset({"A_log", "A_b_log", "cls_token", "pos_embed"})
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,22 +46,3 @@ def learning_rate(cfg: Optimizer, step: int, steps: int) -> float:
         return cfg.lr
     progress = (step - cfg.warmup) / max(1, steps - cfg.warmup)
     return cfg.lr * (cfg.floor + (1 - cfg.floor) * (1 + math.cos(math.pi * progress)) / 2)  # (5)
-
-
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two optimiser groups: matrices decay; vectors, A, D, Δ and places do not.
-
-    Decay pulls what sets the dynamics towards a fixed memory. A module names such parameters of
-    its own in `no_weight_decay`.
-    """
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
-    for module in model.modules():
-        own = KEPT | getattr(module, "no_weight_decay", frozenset())
-        for name, parameter in module.named_parameters(recurse=False):
-            spared = parameter.ndim < 2 or name in own
-            (kept if spared else decayed).append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": kept, "weight_decay": 0.0},
-    ]
