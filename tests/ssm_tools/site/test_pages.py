@@ -15,7 +15,7 @@ from ssm_tools.concepts import Paper
 from ssm_tools.concepts.rows import NO_SOURCES, operator_hash
 from ssm_tools.site.context import script_json
 from ssm_tools.site.layout import place
-from ssm_tools.site.links import short_reference
+from ssm_tools.site.links import LinkWriter, short_reference
 from ssm_tools.site.markdown import Context, render
 from ssm_tools.site.measured import is_stale, measured_markdown
 from ssm_tools.site.quotes import without_marks
@@ -53,6 +53,16 @@ if TYPE_CHECKING:
 )
 def test_renders(text: str, holds: str) -> None:
     assert holds in render(text).html
+
+
+def test_a_claim_with_bars_does_not_end_the_cell_it_stands_in() -> None:
+    claim = SimpleNamespace(texts={"en": "g = ln |λ| is below 0."})
+    ledger = [SimpleNamespace(key="lru/decay", claim=claim, state="held")]
+    sources = SimpleNamespace(ledger=ledger, generated=lambda *_: "c.html", tongue=lambda _: "en")
+    link = LinkWriter(cast("Sources", sources), "lru.html", "en")
+    html = render(f"| a | b |\n|---|---|\n| x {link._claim('lru', 'decay')} | y |").html
+    assert 'title="claim: g = ln |λ| is below 0. — ' in html
+    assert html.count("<td>") == 2
 
 
 def test_hyphens_divide_names_in_the_search_as_in_what_is_asked() -> None:

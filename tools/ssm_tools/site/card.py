@@ -149,13 +149,9 @@ class CardWriter:
                 for key, text, scale in scores
                 if key in row["final"]
             )
-            facts = [
-                tie,
-                self.words["trained_steps"].format(n=row["steps"]),
-                row["device"],
-                row["date"],
-            ]
-            small = " · ".join(escape(str(fact)) for fact in facts)
+            steps = self.words["trained_steps"].format(n=row["steps"])
+            facts = [escape(str(fact)) for fact in (steps, row["device"], row["date"])]
+            small = " · ".join([breakable(tie), *facts])
             yield f'<a href="{href}">{shown}</a><br><small>{small}</small>'
 
     def _number(self, text: str) -> str:

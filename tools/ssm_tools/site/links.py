@@ -158,7 +158,7 @@ class LinkWriter:
         page = self.sources.generated("references", self.language)
         if self.plain:
             return f"[{shown}]({relative(page.removesuffix('.html') + '.md', self.address)}#{key})"
-        title = escape(paper.title) if paper else ""
+        title = _in_attribute(paper.title) if paper else ""
         url = with_fragment(relative(page, self.address), key)
         return f'<a class="cite" href="{escape(url)}" title="{title}">{escape(shown)}</a>'
 
@@ -171,12 +171,12 @@ class LinkWriter:
         words = strings(self._tongue)
         state = entry.state if entry else "open"
         text = entry.claim.texts.get(self._tongue, "") if entry else key
-        label = f"{words['claim']}: {text} — {claim_state(state, self._tongue)}"
+        label = _in_attribute(f"{words['claim']}: {text} — {claim_state(state, self._tongue)}")
         url = with_fragment(relative(page, self.address), key)
         mark = {"held": "✓", "cited": "❞", "failed": "✗"}.get(state, "○")
         return (
-            f'<a class="claim claim--{state}" href="{escape(url)}" title="{escape(label)}" '
-            f'aria-label="{escape(label)}">{mark}</a>'
+            f'<a class="claim claim--{state}" href="{escape(url)}" title="{label}" '
+            f'aria-label="{label}">{mark}</a>'
         )
 
     @property
@@ -234,3 +234,8 @@ def _apart(edits: list[Edit]) -> list[Edit]:
             kept.append(edit)
             position = edit[1]
     return kept
+
+
+def _in_attribute(text: str) -> str:
+    """The text for an attribute, harmless in a cell of a table too, which a bar would end."""
+    return escape(text).replace("|", "&#124;")
