@@ -4,9 +4,10 @@
 
 Takes `bytes_large.toml` (russian, whose texts `texts.sh` fetches): the rows of a batch shared, the
 parameters shared as well (FSDP2), twice the batch, and long sequences cut in as many parts as there
-are ranks, or in two where four ranks make a grid. Rank 0 takes the same steps alone first, while
-the others wait. Operators are those of `ssm_kernels`, but for the sequence, which only the
-reference splits. `--layouts` picks some of them; `--small` is a rehearsal, on CPUs as well.
+are ranks, or in two where four ranks make a grid; then the rows of a model sixteen times as large,
+which fills a GPU, unlike the first. Rank 0 takes the same steps alone first, while the others wait.
+Operators are those of `ssm_kernels`, but for the sequence, which only the reference splits.
+`--layouts` picks some of them; `--small` is a rehearsal, on CPUs as well.
 """
 
 import argparse
@@ -65,6 +66,7 @@ def measured(cfg: RunConfig, ranks: Ranks, how: Execution) -> dict[str, Any]:
             "ranks": ranks.size,
             "batch": cfg.settings.batch_size,
             "length": cfg.data["length"],
+            "parameters": sum(p.numel() for p in trainer.model.parameters()),
             "ms": round(ms, 2),
             "tokens_a_second": round(1e3 * places / ms),
             "gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if on_gpu() else 0.0,
@@ -108,6 +110,12 @@ def main() -> None:
         ("rows", changed(cfg, many, 1024), world, Execution(prepare=accelerate)),
         ("one GPU", changed(cfg, *long), alone, Execution()),
         ("time", changed(cfg, *long), world, split),
+    ]
+    wide = dataclasses.replace(cfg, model=cfg.model | {"d_model": 2048, "d_ff": 4096})
+    layouts += [
+        ("one GPU", wide, alone, Execution(prepare=accelerate)),
+        ("rows", wide, world, Execution(prepare=accelerate)),
+        ("rows and parameters", wide, world, SHARDED),
     ]
     if world.size == 4:
         layouts.append(("grid", changed(cfg, *long), world, Execution(sequence_ranks=2)))
