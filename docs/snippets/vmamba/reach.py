@@ -15,6 +15,8 @@ reach = u.grad.norm(dim=-1).mean(0)  # how much each place matters to the middle
 
 figure, axes = plt.subplots(figsize=(3.4, 3.0), layout="constrained")
 drawn = axes.imshow(reach.log10())
+axes.set_xticks(range(0, columns, 3))
+axes.set_yticks(range(0, rows, 3))
 axes.set_xlabel("column")
 axes.set_ylabel("row")
 figure.colorbar(drawn, label="log10 of the gradient")
