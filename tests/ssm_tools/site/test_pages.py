@@ -18,6 +18,7 @@ from ssm_tools.site.layout import place
 from ssm_tools.site.links import LinkWriter, short_reference
 from ssm_tools.site.markdown import Context, render
 from ssm_tools.site.measured import is_stale, measured_markdown
+from ssm_tools.site.model import read_glossary
 from ssm_tools.site.quotes import without_marks
 from ssm_tools.site.search import stem, synonyms, words_of
 from ssm_tools.site.strings import strings
@@ -70,6 +71,15 @@ def test_hyphens_divide_names_in_the_search_as_in_what_is_asked() -> None:
     vault = SimpleNamespace(notes={})
     found = synonyms(cast("Sources", SimpleNamespace(vault=vault, glossary=glossary)))
     assert found == {"delta rule": ["дельт прав"], "дельт прав": ["delta rule"]}
+
+
+def test_notes_of_the_glossary_speak_the_language_of_the_page() -> None:
+    for entry in read_glossary(Path(__file__).parents[3]):
+        note = entry.get("note") or ""
+        for tongue, words in note.items() if isinstance(note, dict) else [("ru", note)]:
+            plain = re.sub(r"«[^»]*»", "", words)  # the other language may be quoted
+            assert not (tongue == "ru" and re.search(r"\b(?:of|the|not|in|is|a)\b", plain)), entry
+            assert not (tongue == "en" and re.search("[а-яё]", plain, re.IGNORECASE)), entry
 
 
 def test_a_full_stop_stays_on_the_line_of_its_formula() -> None:

@@ -223,7 +223,7 @@ def glossary_page(sources: Sources, language: str) -> Page:
         plain.append(f"- {entry[tongue]} — {entry[other]}\n")
     head = "".join(
         f'<th scope="col">{words[key]}</th>'
-        for key in ("term", "translation", "mentions", "comment")
+        for key in ("term", "translation", "also_called", "comment")
     )
     html = (
         f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
