@@ -168,6 +168,7 @@ def write(folder: Path, rows: Iterable[Row]) -> None:
 def provenance(commit: str | None, arguments: str) -> dict[str, Any]:
     """What all rows of this run share, with the card's two ceilings measured now."""
     smi = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    drivers = subprocess.run(smi, capture_output=True, text=True, check=True).stdout.split()
     git = ["git", "rev-parse", "HEAD"]
     src = torch.empty(2**30, dtype=torch.bfloat16, device="cuda").normal_()
     dst = torch.empty_like(src)
@@ -176,7 +177,7 @@ def provenance(commit: str | None, arguments: str) -> dict[str, Any]:
     matmul_ms, *_ = timed(lambda: m @ m)
     return {
         "device": torch.cuda.get_device_name(),
-        "driver": subprocess.run(smi, capture_output=True, text=True, check=True).stdout.strip(),
+        "driver": drivers[0],  # one a card
         "torch": torch.__version__,
         "triton": installed("triton"),
         "commit": commit

@@ -26,6 +26,7 @@ from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.selective.ssd import ssd_chunked
 
 HALF = torch.bfloat16
+UNROLLED, LARGE = 32, 128  # chunks of which a compiler can unroll the steps, or what joins them
 Make = Callable[[], Case]
 
 
@@ -80,7 +81,7 @@ def selective_scan_case(
         op="selective_scan",
         shape={"b": b, "l": l, "d": d, "n": n},
         dtype=dtype,
-        impls=impls | compiled(ours, exact, device),
+        impls=impls | compiled(ours, partial(exact, chunk_size=UNROLLED), device),
         exact=exact,
         sliced=frozenset({"x", "dt", "B", "C", "z"}),
         costs={
@@ -121,7 +122,7 @@ def ssd_case(
         op="ssd",
         shape={"b": b, "l": l, "h": h, "p": p, "n": n},
         dtype=dtype,
-        impls=impls | compiled(ours, exact, device),
+        impls=impls | compiled(ours, partial(exact, chunk_size=LARGE), device),
         exact=exact,
         sliced=frozenset({"x", "dt", "B", "C"}),
         costs={
