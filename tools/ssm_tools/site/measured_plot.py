@@ -86,7 +86,11 @@ def _drawn(rows: Sequence[Row], picture: Picture, words: Mapping[str, str]) -> s
         )
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, words["plot_length"]))
     numbers = {impl: n for n, impl in enumerate(dict.fromkeys(impl for impl, _ in lines))}
-    ends = _apart({key: y(points[-1][1]) for key, points in lines.items()})
+    ends: dict[Key, float] = {}
+    for last in lengths:  # labels of lines that end elsewhere do not meet
+        ends |= _apart(
+            {k: y(points[-1][1]) for k, points in lines.items() if points[-1][0] == last}
+        )
     for key, points in lines.items():
         path = " ".join(f"{x(length):.1f},{y(value):.1f}" for length, value in points)
         kind = f"line-{numbers[key[0]] % COLOURS}"
