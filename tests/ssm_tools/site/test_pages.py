@@ -19,7 +19,7 @@ from ssm_tools.site.links import LinkWriter, short_reference
 from ssm_tools.site.markdown import Context, render
 from ssm_tools.site.measured import is_stale, measured_markdown
 from ssm_tools.site.model import read_glossary
-from ssm_tools.site.quotes import without_marks
+from ssm_tools.site.quotes import quote, without_marks
 from ssm_tools.site.search import stem, synonyms, words_of
 from ssm_tools.site.strings import strings
 from ssm_tools.site.urls import page_path, relative, with_fragment
@@ -160,6 +160,15 @@ def test_places_are_the_same_each_time() -> None:
 def test_quotes_show_no_marks(text: str, shown: str) -> None:
     paper = Paper("gu2023mamba", "Mamba", ("Albert Gu", "Tri Dao"), "arXiv", 2023, "")
     assert without_marks(text, {"gu2023mamba": paper}, "en") == shown
+
+
+def test_a_quote_is_not_cut_inside_a_formula() -> None:
+    text = "The rule $1 - z = \\sigma(v)$ with $z = e^{-v}$ holds."
+    assert quote(text, len(text)).count("<math>") == 2
+    for limit in range(len(text)):
+        for end in (False, True):
+            shown = quote(text, limit, end=end)
+            assert not re.search(r"[$\\]", re.sub("<math>.*?</math>", "", shown)), shown
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,10 @@ def _end(match: re.Match[str]) -> str:
 def quote(text: str, limit: int, *, end: bool = False) -> str:
     """Return as HTML the first characters of the text, or the last, its formulas as MathML."""
     if len(text) > limit:
-        text = "…" + text[-limit:] if end else text[:limit] + "…"
+        part = text[-limit:] if end else text[:limit]
+        if part.count("$") % 2:  # the cut went through a formula: leave all of it out
+            part = part[part.index("$") + 1 :] if end else part[: part.rindex("$")]
+        text = "…" + part.lstrip() if end else part.rstrip() + "…"
     return _FORMULA.sub(_formula, escape(text, quote=False))
 
 
