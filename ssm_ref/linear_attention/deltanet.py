@@ -19,10 +19,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_axes, expect_counts
+from ssm_ref.expect import expect_axes, expect_counts, readable
 from ssm_ref.linear_attention.mixer import Mixer, Projected, Scan, draw_projections
-from ssm_ref.linear_attention.recurrence import Case, chunked
+from ssm_ref.linear_attention.recurrence import Case, _widen, chunked
 from ssm_ref.norm import RMSNorm
+from ssm_ref.precision import without_autocast
 from ssm_ref.selective.causal_conv1d import causal_conv1d
 
 EPS = 1e-6
@@ -54,6 +55,35 @@ def delta_rule_case(
     rate = beta[..., None]
     written = rate * k
     return Case(q, written, v, torch.zeros_like(rate), k, written)
+
+
+def delta_rule_chunked(
+    case: Case, S: Float[Tensor, "b h n p"] | None = None, *, chunk_size: int = 64
+) -> tuple[Float[Tensor, "b l h p"], Float[Tensor, "b h n p"]]:
+    """Eq. (1) by chunks, `chunked` without its exponents: a sixth of the operations.
+
+    What is written, u_t = v_t - S_{t-1}ᵀ a_t, solves (I + tril(a kᵀ, -1)) u = v - a S_0 in a chunk,
+    and o = q S_0 + tril(q kᵀ) u. Raises `ValueError` as `chunked` does, for a case that erases
+    elsewhere than it writes, and on a CPU for one that decays.
+    """
+    if case.b is not case.k or case.read_before or (readable(case.g) and bool(case.g.any())):
+        raise ValueError(
+            "the delta rule neither decays nor reads first, and erases where it writes"
+        )
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
+    wide, S = _widen(case, S)
+    assert wide.a is not None
+    operands, o = (wide.q, wide.k, wide.v, wide.a), []
+    with without_autocast(S):
+        for at in range(0, wide.q.shape[1], chunk_size):
+            q, k, v, a = (x[:, at : at + chunk_size].transpose(1, 2) for x in operands)  # b h q n
+            u = torch.linalg.solve_triangular(
+                (a @ k.mT).tril(-1), v - a @ S, upper=False, unitriangular=True
+            )
+            o.append(q @ S + (q @ k.mT).tril() @ u)
+            S = S + k.mT @ u
+    return torch.cat(o, dim=2).transpose(1, 2).to(case.v.dtype), S
 
 
 def unit(x: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:

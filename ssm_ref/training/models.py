@@ -24,7 +24,7 @@ from ssm_ref.hybrid.qwen3_next import Qwen3Next, Qwen3NextConfig
 from ssm_ref.hybrid.samba import Samba, SambaConfig
 from ssm_ref.hybrid.zamba2 import Zamba2, Zamba2Config
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
-from ssm_ref.linear_attention.deltanet import DeltaNet, DeltaNetConfig
+from ssm_ref.linear_attention.deltanet import DeltaNet, DeltaNetConfig, delta_rule_chunked
 from ssm_ref.linear_attention.rwkv4 import RWKV4, RWKV4Config
 from ssm_ref.linear_attention.rwkv7 import RWKV7, RWKV7Config
 from ssm_ref.selective.mamba import Mamba, MambaConfig, MambaLanguageModel
@@ -83,7 +83,11 @@ def _delta_net(
 ) -> LanguageModel:
     def branch(i: int) -> nn.Module:
         mixes = mixers.d_ff is not None and i % 2
-        return SwiGLU(shell.d_model, mixers.d_ff or 0) if mixes else DeltaNet(layer)
+        return (
+            SwiGLU(shell.d_model, mixers.d_ff or 0)
+            if mixes
+            else DeltaNet(layer, scan=delta_rule_chunked)
+        )
 
     return LanguageModel(shell, branch)
 

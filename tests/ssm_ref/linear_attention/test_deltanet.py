@@ -7,6 +7,7 @@ from ssm_ref.linear_attention.deltanet import (
     DeltaNet,
     DeltaNetConfig,
     delta_rule_case,
+    delta_rule_chunked,
     delta_rule_recurrent,
     unit,
 )
@@ -27,6 +28,42 @@ def test_is_a_case_of_the_common_recurrence() -> None:
     want = delta_rule_recurrent(*parts)
     for form in (recurrent, parallel, chunked):
         torch.testing.assert_close(form(delta_rule_case(*parts))[0], want, **EXACT)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 64])
+def test_chunks_without_exponents_are_the_recurrence_gradients_too(chunk_size: int) -> None:
+    parts = [x.requires_grad_() for x in operands()]
+    S = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    want, got = (
+        form(delta_rule_case(*parts), S)
+        for form in (recurrent, lambda case, S: delta_rule_chunked(case, S, chunk_size=chunk_size))
+    )
+    for a, b in zip(want, got, strict=True):
+        torch.testing.assert_close(b, a, **EXACT)
+    weights = [torch.randn_like(x) for x in want]
+    wanted, given = (
+        torch.autograd.grad(
+            sum((w * x).sum() for w, x in zip(weights, out, strict=True)), [*parts, S]
+        )
+        for out in (want, got)
+    )
+    for a, b in zip(wanted, given, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-9)
+
+
+def test_chunks_without_exponents_refuse_what_they_cannot_do() -> None:
+    case = delta_rule_case(*operands())
+    for other in (
+        case._replace(g=case.g - 1),
+        case._replace(b=2 * case.k),
+        case._replace(read_before=True),
+    ):
+        with pytest.raises(ValueError, match="neither decays nor reads first"):
+            delta_rule_chunked(other)
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        delta_rule_chunked(case, chunk_size=0)
+    with pytest.raises(ValueError, match="v must have shape"):
+        delta_rule_chunked(case._replace(v=case.v[:, :3]))
 
 
 def test_the_step_is_a_product_with_a_householder_like_matrix() -> None:
