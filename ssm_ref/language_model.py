@@ -33,6 +33,8 @@ from ssm_ref.norm import RMSNorm
 from ssm_ref.packing import run_apart
 
 State = list[Any]
+# (x, y) → x + y and, as the branch reads it, norm(x + y): of a norm, x, y or None, and a dtype.
+Join = Callable[[nn.Module, Tensor, Tensor | None, torch.dtype], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,12 +82,17 @@ class ResidualBranch(nn.Module):
         cu_seqlens: Int[Tensor, " s1"] | None = None,
     ) -> Float[Tensor, "*b m"]:
         """The residual after this layer; the branch computes in `dtype`."""
-        u = self.norm(x).to(dtype)
+        return x + self.mix(self.norm(x).to(dtype), cu_seqlens)  # (2)
+
+    def mix(
+        self, u: Float[Tensor, "*b m"], cu_seqlens: Int[Tensor, " s1"] | None = None
+    ) -> Float[Tensor, "*b m"]:
+        """What the branch adds, from what the norm gave it."""
         if cu_seqlens is None or not self.has_state:
-            return x + self.branch(u)  # (2)
+            return self.branch(u)
         if self.takes_packed:
-            return x + self.branch(u, cu_seqlens=cu_seqlens)
-        return x + run_apart(self.branch, u, cu_seqlens=cu_seqlens)
+            return self.branch(u, cu_seqlens=cu_seqlens)
+        return run_apart(self.branch, u, cu_seqlens=cu_seqlens)
 
     def resume(
         self,
@@ -97,14 +104,23 @@ class ResidualBranch(nn.Module):
         """The same after the past in `state`: several tokens (b, l, m) or one (b, m)."""
         if not self.has_state:
             return self(x, dtype), state
-        u = self.norm(x).to(dtype)
-        if x.ndim == 2:
+        y, state = self.advance(self.norm(x).to(dtype), state, mask)
+        return x + y, state
+
+    def advance(
+        self, u: Float[Tensor, "*b m"], state: Any, mask: Bool[Tensor, "b l"] | None = None
+    ) -> tuple[Float[Tensor, "*b m"], Any]:
+        """`mix` after the past in `state`, and the new state."""
+        if not self.has_state:
+            return self.mix(u), state
+        y: Tensor
+        if u.ndim == 2:
             y, state = self.branch.step(u, state)
         elif mask is None:
             y, state = self.branch.prefill(u, state)
         else:
             y, state = self._masked_prefill(u, state, mask)
-        return x + y, state
+        return y, state
 
     def _masked_prefill(self, u: Tensor, state: Any, mask: Tensor) -> tuple[Tensor, Any]:
         if "mask" not in inspect.signature(self.branch.prefill).parameters:
@@ -117,7 +133,12 @@ class ResidualBranch(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Eqs. (1) to (3) around branches made by `branch(layer)`, with norms made by `norm()`."""
+    """Eqs. (1) to (3) around branches made by `branch(layer)`, with norms made by `norm()`.
+
+    `join`, if it is set, adds what one layer's branch gave and normalises it for the next at once.
+    """
+
+    join: Join | None = None
 
     def __init__(
         self,
@@ -163,12 +184,16 @@ class LanguageModel(nn.Module):
             self._check_ids(ids, ndim=2)
             return run_apart(self.forward, ids, mask=mask, cu_seqlens=cu_seqlens)
         dtype, x = self._embed(ids, ndim=2)
+        y: Tensor | None = None  # of the last branch, where `join` has yet to add it
         for layer in self.blocks:
             if self.cfg.checkpoint_layers and self.training:
                 x = checkpoint(layer, x, dtype, cu_seqlens, use_reentrant=False)
-            else:
+            elif self.join is None:
                 x = layer(x, dtype, cu_seqlens)
-        return self._logits(x, dtype)
+            else:
+                x, u = self.join(layer.norm, x, y, dtype)
+                y = layer.mix(u, cu_seqlens)
+        return self._logits(x if y is None else x + y, dtype)
 
     def allocate_state(self, batch: int) -> State:
         """State of an empty past, one entry a layer (None where a layer keeps none)."""
@@ -212,10 +237,15 @@ class LanguageModel(nn.Module):
     ) -> tuple[Tensor, State]:
         self._check_state(state)
         after: State = []
+        y: Tensor | None = None
         for layer, past in zip(self.blocks, state, strict=True):
-            x, past = layer.resume(x, past, dtype, mask)
+            if self.join is None:
+                x, past = layer.resume(x, past, dtype, mask)
+            else:
+                x, u = self.join(layer.norm, x, y, dtype)
+                y, past = layer.advance(u, past, mask)
             after.append(past)
-        return self._logits(x, dtype), after
+        return self._logits(x if y is None else x + y, dtype), after
 
     def _check_state(self, state: object) -> None:
         if not isinstance(state, list) or len(state) != len(self.layers):

@@ -8,12 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssm_kernels.backend import uses_triton
 from ssm_kernels.causal_conv1d.op import causal_conv1d, causal_conv1d_step
 from ssm_kernels.gated_rms_norm.op import gated_rms_norm
+from ssm_kernels.gated_rms_norm.residual import MAX_WIDTH, add_rms_norm
 from ssm_kernels.selective_scan.op import selective_scan
 from ssm_kernels.ssd.op import ssd
 from ssm_kernels.state_update.op import state_step
+from ssm_kernels.state_update.rate import decay_rate
+from ssm_ref.language_model import LanguageModel
 from ssm_ref.norm import RMSNorm, rms_norm
+from ssm_ref.selective import block
 from ssm_ref.selective import causal_conv1d as definition
 from ssm_ref.selective.gated_rms_norm import GatedRMSNorm
 from ssm_ref.selective.mamba import Mamba
@@ -70,7 +75,39 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
             f"the model must contain one of {kinds}, with an operator that has a form here; "
             f"got {type(model).__name__}"
         )
+    for module in model.modules():
+        if isinstance(module, block.SelectiveBlock):
+            module.rate = partial(_rate, backend=backend)
+        if isinstance(module, LanguageModel) and all(map(_has_scale, module.blocks)):
+            module.join = partial(_join, backend=backend)
     return model
+
+
+def _rate(A_log: Tensor, *, backend: str) -> Tensor:
+    """A in one launch, where it records no gradients."""
+    recording = A_log.requires_grad and torch.is_grad_enabled()
+    return (
+        block.decay_rate(A_log)
+        if recording or not uses_triton(backend, A_log)
+        else (decay_rate(A_log))
+    )
+
+
+def _has_scale(layer: Any) -> bool:
+    """Whether the norm of a layer is one that `_join` can compute."""
+    norm = layer.norm
+    return type(norm) is RMSNorm and norm.weight is not None and len(norm.weight) <= MAX_WIDTH
+
+
+def _join(
+    norm: Any, x: Tensor, y: Tensor | None, dtype: torch.dtype, *, backend: str
+) -> tuple[Tensor, Tensor]:
+    """x + y and its norm in one launch; by themselves where a hook wants to see the norm."""
+    hooked = norm._forward_hooks or norm._forward_pre_hooks or norm._backward_hooks
+    if hooked or not uses_triton(backend, x):
+        x = x if y is None else x + y
+        return x, norm(x).to(dtype)
+    return add_rms_norm(x, y, norm.weight, eps=norm.eps, dtype=dtype)
 
 
 def _is_a_form_of(operator: Operator, parameter: inspect.Parameter) -> bool:

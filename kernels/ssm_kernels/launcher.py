@@ -1,7 +1,8 @@
 """Launches that ask Triton once for every kind of call.
 
 Triton works out anew at every launch which of its compiled kernels fits the arguments, which costs
-more than the launch itself. `kept(kernel)[grid](...)` does the same once and keeps the answer.
+more than the launch itself. `kept(kernel)[grid](...)` does the same once, keeps the answer, and
+launches it as a `Function` of CUDA's driver.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,6 +14,8 @@ from torch import Tensor
 from torch.nn import Parameter
 from triton import knobs
 from triton.runtime import driver
+
+from ssm_kernels import function
 
 
 def kept(kernel: Any) -> Any:
@@ -28,9 +31,9 @@ class Launcher:
     """A jitted kernel, and what it was compiled to for every kind of call so far.
 
     A kind is the device, Triton's switches for debugging, constants and options, and of every
-    argument what Triton compiles for. Hooks around a launch run as ever; kernels with a hook before
-    every run are left to Triton, and so are AMD's devices, whose code also depends on the size of
-    tensors. Unlike Triton, a kept launch does not look whether a global constant was changed.
+    argument what Triton compiles for. What has hooks around a launch or before a run is left to
+    Triton, and so are AMD's devices, whose code also depends on the size of tensors. Unlike Triton,
+    a kept launch does not look whether a global constant was changed.
     """
 
     def __init__(self, kernel: Any) -> None:
@@ -38,46 +41,66 @@ class Launcher:
         constant = [p.is_constexpr for p in kernel.params]
         self.count = 1 + max(i for i, fixed in enumerate(constant) if not fixed)
         self.between = [i for i in range(self.count) if constant[i]]
-        self.compiled: dict[tuple[Any, ...], tuple[Any, list[Any]]] = {}
+        self.compiled: dict[tuple[Any, ...], function.Function | None] = {}
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
         return partial(self.launch, grid)
 
     def launch(self, grid: tuple[int, ...], /, *args: Any, **constants: Any) -> None:
         """One launch over `grid`."""
-        device = driver.active.get_current_device()
-        switches = knobs.runtime.debug, knobs.compilation.instrumentation_mode
-        between = [args[i] for i in self.between]
-        key = (device, switches, *constants, *constants.values(), *kinds(args), *between)
-        found = self.compiled.get(key)
-        if found is None or self.kernel.pre_run_hooks:
-            compiled = self.kernel[grid](*args, **constants)
-            if compiled is not None and compiled.metadata.target.backend == "cuda":
-                self.compiled[key] = compiled, self._rest(args, constants)
+        active, runtime = driver.active, knobs.runtime
+        device = active.get_current_device()
+        kinds, values = described(args)
+        key = (
+            device, runtime.debug, knobs.compilation.instrumentation_mode,
+            *constants, *constants.values(), *kinds, *[args[i] for i in self.between],
+        )  # fmt: skip
+        if self._is_watched(runtime):
+            self.kernel[grid](*args, **constants)
             return
-        compiled, rest = found
-        stream = driver.active.get_current_stream(device)
-        compiled[(*grid, 1, 1)[:3]](*args, *rest, stream=stream)
+        if key in self.compiled:
+            found = self.compiled[key]
+        else:
+            found = self.compiled[key] = self._load(grid, args, constants, device)
+        stream = active.get_current_stream(device)
+        if found is None or not found.launch(grid, stream, values):
+            # What is no function, and threads without a context, which Triton gives them.
+            self.kernel[grid](*args, **constants)
 
-    def _rest(self, args: tuple[Any, ...], constants: dict[str, Any]) -> list[Any]:
-        """The constants after the arguments, in the order of the kernel's signature."""
+    def _load(
+        self, grid: tuple[int, ...], args: tuple[Any, ...], constants: dict[str, Any], device: int
+    ) -> function.Function | None:
         assert len(args) == self.count, f"{self.count} arguments come by position, not {len(args)}"
-        return [constants[p.name] for p in self.kernel.params[self.count :]]
+        compiled = self.kernel.warmup(*args, grid=grid, **constants)
+        return None if compiled is None else function.load(compiled, self.count, device)
+
+    def _is_watched(self, runtime: Any) -> bool:
+        """Whether somebody hooked on to launches, as a chain of calls or as one."""
+        hooks = runtime.launch_enter_hook, runtime.launch_exit_hook
+        return bool(self.kernel.pre_run_hooks) or any(
+            getattr(hook, "calls", hook) for hook in hooks
+        )
 
 
-def kinds(args: Iterable[Any]) -> list[object]:
-    """What Triton compiles for: dtype and alignment of a tensor, class of an int, else the type.
+def described(args: Iterable[Any]) -> tuple[list[object], list[Any]]:
+    """What Triton compiles for, and what is handed to the device, for every argument.
 
-    An int stands for itself where it is 1 (a constant to Triton) or wider than 32 bits, otherwise
-    16 or 2 for those that 16 divides, or not.
+    The first is the dtype and alignment of a tensor, the class of an int, else the type: an int
+    stands for itself where it is 1 (a constant to Triton) or wider than 32 bits, otherwise 16 or 2
+    for those that 16 divides, or not. The second is a tensor's address.
     """
-    found: list[object] = []
+    kinds: list[object] = []
+    values: list[Any] = []
     for a in args:
         type_ = type(a)
         if type_ is Tensor or type_ is Parameter or isinstance(a, Tensor):
-            found.append(a.dtype if a.data_ptr() % 16 == 0 else (a.dtype,))
+            address = a.data_ptr()
+            kinds.append(a.dtype if address % 16 == 0 else (a.dtype,))
+            values.append(address)
         elif type_ is int:
-            found.append(a if a == 1 or a.bit_length() > 31 else 2 if a % 16 else 16)
+            kinds.append(a if a == 1 or a.bit_length() > 31 else 2 if a % 16 else 16)
+            values.append(a)
         else:
-            found.append(type_)
-    return found
+            kinds.append(type_)
+            values.append(function.as_float32(a) if type_ is float else a)
+    return kinds, values

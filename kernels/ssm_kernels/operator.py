@@ -78,9 +78,16 @@ class Operator:
 
     def __call__(self, *args: Any) -> Any:
         """The outputs for positional arguments, as the schema orders them."""
-        if torch.compiler.is_compiling() or not _is_plain(args):
+        if torch.compiler.is_compiling() or _is_watched(args):
             return self.overload(*args)
-        if torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args):
+        recorded = False
+        for a in args:
+            kind = type(a)
+            if kind is Tensor or kind is Parameter:
+                recorded = recorded or a.requires_grad
+            elif isinstance(a, Tensor):  # a subclass that need not be a tensor to Triton
+                return self.overload(*args)
+        if recorded and torch.is_grad_enabled():
             # Without gradients, the registered operator says so when they are asked for.
             return self.overload(*args) if self.function is None else self.function.apply(*args)
         output = self._on_its_device(*args)
@@ -90,20 +97,18 @@ class Operator:
 
     def _on_its_device(self, *args: Any) -> Any:
         """The launch: Triton takes the current device, which need not be that of the tensors."""
-        device = args[0].device
-        if device.type != "cuda" or device.index == torch.cuda.current_device():
+        first = args[0]
+        if not first.is_cuda or first.get_device() == torch.cuda.current_device():
             return self.launch(*args)
-        with torch.cuda.device(device):
+        with torch.cuda.device(first.device):
             return self.launch(*args)
 
 
-def _is_plain(args: tuple[Any, ...]) -> bool:
-    """Whether nothing but autograd watches this call: no mode, transform, tracer or subclass."""
-    if (
-        torch._C._len_torch_dispatch_stack()
+def _is_watched(args: tuple[Any, ...]) -> bool:
+    """Whether a mode, transform or tracer must see this call."""
+    return (
+        torch._C._len_torch_dispatch_stack() > 0
         or torch._C._are_functorch_transforms_active()
         or torch._C._get_tracing_state() is not None
         or torch.overrides.has_torch_function(args)
-    ):
-        return False
-    return all(type(a) in (Tensor, Parameter) for a in args if isinstance(a, Tensor))
+    )

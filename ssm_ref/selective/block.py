@@ -15,13 +15,22 @@ from ssm_ref.expect import expect_batch, expect_shape, expect_token, state_dtype
 Operator = Callable[..., tuple[Tensor, Tensor]]
 
 
+def decay_rate(A_log: Tensor) -> Tensor:
+    """A = −exp(A_log), in float32 or wider."""
+    return -A_log.to(state_dtype(A_log)).exp()
+
+
 class SelectiveBlock(CausalLayer):
-    """A block says what its state is (`State`, `state_shapes`) and how it runs (`_run`, `step`)."""
+    """A block says what its state is (`State`, `state_shapes`) and how it runs (`_run`, `step`).
+
+    `rate` makes A of the learned logarithm, with the contract of `decay_rate`.
+    """
 
     tells_packed_apart = True
     State: ClassVar[Any]  # a NamedTuple (conv, ssm)
     cfg: Any  # with d_model
     conv: Operator
+    rate: Callable[[Tensor], Tensor] = staticmethod(decay_rate)
     conv_weight: nn.Parameter
     conv_bias: nn.Parameter | None
 

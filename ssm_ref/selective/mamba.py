@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_counts, state_dtype
+from ssm_ref.expect import expect_counts
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.norm import RMSNorm
 from ssm_ref.selective.block import Operator as Operator
@@ -166,7 +166,7 @@ class Mamba(SelectiveBlock):
     @property
     def A(self) -> Float[Tensor, "d n"]:
         """−exp(A_log), in float32 at least.    (5)"""
-        return -self.A_log.to(state_dtype(self.A_log)).exp()  # (5)
+        return self.rate(self.A_log)  # (5)
 
     def _run(
         self,

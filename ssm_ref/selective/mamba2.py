@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ssm_ref.expect import expect_counts, state_dtype
+from ssm_ref.expect import expect_counts
 from ssm_ref.language_model import LanguageModel, LanguageModelConfig
 from ssm_ref.selective.block import Operator, SelectiveBlock
 from ssm_ref.selective.causal_conv1d import causal_conv1d, causal_conv1d_step
@@ -171,7 +171,7 @@ class Mamba2(SelectiveBlock):
     @property
     def A(self) -> Float[Tensor, " h"]:
         """-exp(A_log), in float32 or wider.    (3)"""
-        return -self.A_log.to(state_dtype(self.A_log)).exp()  # (3)
+        return self.rate(self.A_log)  # (3)
 
     def _run(
         self,

@@ -1,7 +1,10 @@
 """accelerate: a model computes the same with the Triton operators in it."""
 
+import importlib
+from copy import deepcopy
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -19,10 +22,12 @@ from ssm_ref.selective.signed_scan import signed_selective_scan, signed_selectiv
 from ssm_ref.vision.bidirectional_mamba import BidirectionalMamba, BidirectionalMambaConfig
 from ssm_ref.vision.ss2d import SS2D, SS2DConfig
 
+module = importlib.import_module("ssm_kernels.accelerate")
 
-def small(device: torch.device, kind: str = "mamba") -> LanguageModel:
+
+def small(device: torch.device, kind: str = "mamba", layers: int = 1) -> LanguageModel:
     torch.manual_seed(0)
-    shell = LanguageModelConfig(vocab_size=11, d_model=4, n_layers=1)
+    shell = LanguageModelConfig(vocab_size=11, d_model=4, n_layers=layers)
     if kind == "mamba2":
         cfg = Mamba2Config(d_model=4, d_state=2, d_head=4)
         return Mamba2LanguageModel(shell, cfg).to(device)
@@ -69,6 +74,40 @@ def test_a_step_that_records_gradients_has_them(device: torch.device, kind: str)
         model.step(ids, model.allocate_state(1))[0].square().sum().backward()
     for a, b in zip(plain.parameters(), fast.parameters(), strict=True):
         torch.testing.assert_close(b.grad, a.grad)
+
+
+@KINDS
+def test_layers_are_joined_where_nobody_watches_their_norms(
+    device: torch.device, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five layers in half precision, also with a hook on one norm, and with gradients."""
+    ids = torch.tensor([[1, 2, 3, 4]], device=device)
+    plain, fast = (small(device, kind, layers=5).half() for _ in range(2))
+    accelerate(fast, backend="triton")
+    seen: list[torch.dtype] = []
+    joined = Mock(wraps=module.add_rms_norm)
+    monkeypatch.setattr(module, "add_rms_norm", joined)
+    with torch.no_grad():
+        torch.testing.assert_close(fast(ids), plain(ids), rtol=2e-2, atol=2e-3)
+        assert joined.call_count == 5
+        hook = fast.layers[2].norm.register_forward_hook(lambda *a: seen.append(a[2].dtype))
+        torch.testing.assert_close(fast(ids), plain(ids), rtol=2e-2, atol=2e-3)
+        hook.remove()
+    assert joined.call_count == 9
+    assert seen == [torch.float32]
+    apart, want, got = (
+        torch.autograd.grad(model(ids).float().square().sum(), model.layers[0].norm.weight)[0]
+        for model in (_apart(fast), plain, fast)
+    )
+    torch.testing.assert_close(got, want, rtol=2e-2, atol=2e-3)
+    torch.testing.assert_close(apart, want, rtol=2e-2, atol=2e-3)
+
+
+def _apart(model: LanguageModel) -> LanguageModel:
+    """`model` with its layers as they are by themselves."""
+    other = deepcopy(model)
+    other.join = None
+    return other
 
 
 def test_vision_mamba_gets_the_scan(device: torch.device) -> None:

@@ -1,5 +1,6 @@
 """The operators of causal_conv1d: launches, shapes for the compiler, and gradients."""
 
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -60,31 +61,27 @@ def conv(
         sequence_bounds(cu_seqlens, x.shape[0], x.shape[1])
     x, weight = _by_channel(x), weight.contiguous()
     (b, length, d), k = x.shape, weight.shape[1]
-    y = torch.empty(b, length, d, dtype=x.dtype, device=x.device)
-    rolled = y.numel() > 0 and k <= ROLLED_TAPS
+    y = x.new_empty((b, length, d))
+    rolled = k <= ROLLED_TAPS and y.numel() > 0
     writes_last = rolled and cu_seqlens is None and length >= k - 1
     if writes_last:
-        last = torch.empty(b, k - 1, d, dtype=x.dtype, device=x.device)
+        last = x.new_empty((b, k - 1, d))
     else:
         last = _last_inputs(x, k, initial_state, cu_seqlens)
     place, sequence = _places(cu_seqlens, length)
     init = None if initial_state is None or k == 1 else initial_state.contiguous()
-    flags = _flags(k, silu, bias, init, cu_seqlens)
-    sizes = (x.stride(0), x.stride(1), length, d)
+    flags = _flags(k, silu, bias is not None, init is not None, cu_seqlens is not None)
+    stride_b, stride_t, _ = x.stride()
     if rolled:
-        block_d, warps = _channels(d, FORWARD.warps)
-        block_t = _tokens(length, FORWARD.rows)
-        programs = ceil_div(d, block_d) * ceil_div(length, block_t) * b
+        programs, tile = _forward_tile(b, length, d)
         launch_forward[(programs,)](
-            x, weight, _row(bias), init, place, sequence, y, last, x.stride(0), length,
-            STRIDE_T=x.stride(1), D=d, **flags,
-            LAST=writes_last, STAGES=FORWARD.stages, BLOCK_T=block_t, BLOCK_D=block_d,
-            num_warps=warps, maxnreg=FORWARD.registers,
+            x, weight, _row(bias), init, place, sequence, y, last, stride_b, length,
+            STRIDE_T=stride_t, D=d, **flags, LAST=writes_last, **tile,
         )  # fmt: skip
     elif y.numel():
         launch_wide[_wide_grid(x)](
-            x, weight, _row(bias), init, place, sequence, x, y, *sizes, **flags,
-            BACKWARD=False, **WIDE_TILE,
+            x, weight, _row(bias), init, place, sequence, x, y, stride_b, stride_t, length, d,
+            **flags, BACKWARD=False, **WIDE_TILE,
         )  # fmt: skip
     return y, last
 
@@ -119,7 +116,7 @@ def conv_backward(
     dx = torch.empty(b, length, d, dtype=x.dtype, device=x.device)
     place, sequence = _places(cu_seqlens, length)
     init = None if initial_state is None or k == 1 else initial_state.contiguous()
-    flags = _flags(k, silu, bias, init, cu_seqlens)
+    flags = _flags(k, silu, bias is not None, init is not None, cu_seqlens is not None)
     sizes = (x.stride(0), x.stride(1), length, d)
     if not x.numel():
         part = torch.zeros(1, k + 1, d, device=x.device)
@@ -201,7 +198,7 @@ def conv_step(
     x = x if x.stride(-1) == 1 else x.contiguous()
     state, weight = state.contiguous(), weight.contiguous()
     (b, d), k = x.shape, weight.shape[1]
-    y, last = torch.empty(b, d, dtype=x.dtype, device=x.device), torch.empty_like(state)
+    y, last = x.new_empty(x.shape), torch.empty_like(state)
     if b:
         block_d = min(256, power_of_2(d))
         launch_step[(ceil_div(d, block_d) * b,)](
@@ -270,17 +267,28 @@ def _wide_grid(x: Tensor) -> tuple[int]:
     return (b * ceil_div(length, WIDE_TILE["BLOCK_T"]) * ceil_div(d, WIDE_TILE["BLOCK_D"]),)
 
 
-def _flags(
-    k: int, silu: bool, bias: Tensor | None, init: Tensor | None, cu_seqlens: Tensor | None
-) -> dict[str, Any]:
+@functools.cache
+def _flags(k: int, silu: bool, bias: bool, init: bool, packed: bool) -> dict[str, Any]:
     return {
         "K": k,
         "SILU": silu,
-        "HAS_BIAS": bias is not None,
-        "HAS_INIT": init is not None,
-        "PACKED": cu_seqlens is not None,
+        "HAS_BIAS": bias,
+        "HAS_INIT": init,
+        "PACKED": packed,
         "FAST": not triton.knobs.runtime.interpret,
     }
+
+
+@functools.lru_cache(maxsize=256)
+def _forward_tile(b: int, length: int, d: int) -> tuple[int, dict[str, Any]]:
+    """How many programs the forward launch has, and what each of them does."""
+    block_d, warps = _channels(d, FORWARD.warps)
+    block_t = _tokens(length, FORWARD.rows)
+    tile = {
+        "STAGES": FORWARD.stages, "BLOCK_T": block_t, "BLOCK_D": block_d,
+        "num_warps": warps, "maxnreg": FORWARD.registers,
+    }  # fmt: skip
+    return ceil_div(d, block_d) * ceil_div(length, block_t) * b, tile
 
 
 def _places(cu_seqlens: Tensor | None, length: int) -> tuple[Tensor | None, Tensor | None]:

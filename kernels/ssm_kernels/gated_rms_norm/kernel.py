@@ -21,50 +21,6 @@ def _store(ptr, p, m, b):
 
 
 @triton.jit
-def _gated(b_x, z_ptr, p_z, m, HAS_Z: tl.constexpr, NORM_FIRST: tl.constexpr):
-    """What is normalised (x, or x · SiLU(z)) and what multiplies afterwards."""
-    b_u, b_gate = b_x, tl.full(b_x.shape, 1.0, tl.float32)
-    if HAS_Z:
-        b_z = _load(z_ptr, p_z, m)
-        b_s = b_z * tl.sigmoid(b_z)
-        if NORM_FIRST:
-            b_gate = b_s
-        else:
-            b_u = b_x * b_s
-    return b_u, b_gate
-
-
-@triton.jit
-def gated_rms_norm_fwd_kernel(
-    x_ptr, w_ptr, z_ptr, y_ptr, rstd_ptr, stride_x, stride_z, eps,
-    D: tl.constexpr, WIDTH: tl.constexpr, HAS_Z: tl.constexpr, NORM_FIRST: tl.constexpr,
-    BLOCK_1: tl.constexpr, BLOCK_2: tl.constexpr,
-):  # fmt: skip
-    """y and 1 / rms for one row and one group. Grid: (rows, groups)."""
-    i_row, i_g = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    o_1 = tl.arange(0, BLOCK_1)
-    m_1 = o_1 < WIDTH
-    o_1 += i_g * WIDTH
-    b_1 = _load(x_ptr, i_row * stride_x + o_1, m_1)
-    b_1, b_g1 = _gated(b_1, z_ptr, i_row * stride_z + o_1, m_1, HAS_Z, NORM_FIRST)
-    total = tl.sum(b_1 * b_1, axis=0)
-    if BLOCK_2 > 0:
-        o_2 = BLOCK_1 + tl.arange(0, BLOCK_2)
-        m_2 = o_2 < WIDTH
-        o_2 += i_g * WIDTH
-        b_2 = _load(x_ptr, i_row * stride_x + o_2, m_2)
-        b_2, b_g2 = _gated(b_2, z_ptr, i_row * stride_z + o_2, m_2, HAS_Z, NORM_FIRST)
-        total += tl.sum(b_2 * b_2, axis=0)
-    rstd = 1.0 / tl.sqrt(total / WIDTH + eps)  # (1)
-    tl.store(rstd_ptr + i_row * tl.num_programs(1) + i_g, rstd)
-    b_1 = _load(w_ptr, o_1, m_1) * (b_1 * rstd) * b_g1  # (2), (3)
-    _store(y_ptr, i_row * D + o_1, m_1, b_1)
-    if BLOCK_2 > 0:
-        b_2 = _load(w_ptr, o_2, m_2) * (b_2 * rstd) * b_g2
-        _store(y_ptr, i_row * D + o_2, m_2, b_2)
-
-
-@triton.jit
 def _sigmoid(x, FAST: tl.constexpr):
     """1 / (1 + exp(-x)), where FAST by two one-instruction approximations (2**-22 and 2**-23).
 
@@ -78,6 +34,58 @@ def _sigmoid(x, FAST: tl.constexpr):
         )  # fmt: skip
     else:
         return 1.0 / (1.0 + tl.exp2(x))
+
+
+@triton.jit
+def _gated(b_x, b_z, HAS_Z: tl.constexpr, NORM_FIRST: tl.constexpr, FAST: tl.constexpr):
+    """What is normalised (x, or x · SiLU(z)) and what multiplies afterwards."""
+    b_u, b_gate = b_x, tl.full(b_x.shape, 1.0, tl.float32)
+    if HAS_Z:
+        if NORM_FIRST:
+            b_gate = b_z * _sigmoid(b_z, FAST)
+        else:
+            b_u = b_x * (b_z * tl.sigmoid(b_z))
+    return b_u, b_gate
+
+
+@triton.jit
+def gated_rms_norm_fwd_kernel(
+    x_ptr, w_ptr, z_ptr, y_ptr, rstd_ptr, stride_x, stride_z, eps,
+    D: tl.constexpr, WIDTH: tl.constexpr, HAS_Z: tl.constexpr, NORM_FIRST: tl.constexpr,
+    FAST: tl.constexpr, BLOCK_1: tl.constexpr, BLOCK_2: tl.constexpr,
+):  # fmt: skip
+    """y and 1 / rms for one row and one group. Grid: (rows, groups).
+
+    All of the row is asked for before the first sum, which waits for every warp.
+    """
+    i_row, i_g = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    o_1 = tl.arange(0, BLOCK_1)
+    m_1 = o_1 < WIDTH
+    o_1 += i_g * WIDTH
+    b_1 = _load(x_ptr, i_row * stride_x + o_1, m_1)
+    b_z1 = b_1
+    if BLOCK_2 > 0:
+        o_2 = BLOCK_1 + tl.arange(0, BLOCK_2)
+        m_2 = o_2 < WIDTH
+        o_2 += i_g * WIDTH
+        b_2 = _load(x_ptr, i_row * stride_x + o_2, m_2)
+        b_z2 = b_2
+    if HAS_Z:
+        b_z1 = _load(z_ptr, i_row * stride_z + o_1, m_1)
+        if BLOCK_2 > 0:
+            b_z2 = _load(z_ptr, i_row * stride_z + o_2, m_2)
+    b_1, b_g1 = _gated(b_1, b_z1, HAS_Z, NORM_FIRST, FAST)
+    total = tl.sum(b_1 * b_1, axis=0)
+    if BLOCK_2 > 0:
+        b_2, b_g2 = _gated(b_2, b_z2, HAS_Z, NORM_FIRST, FAST)
+        total += tl.sum(b_2 * b_2, axis=0)
+    rstd = 1.0 / tl.sqrt(total / WIDTH + eps)  # (1)
+    tl.store(rstd_ptr + i_row * tl.num_programs(1) + i_g, rstd)
+    b_1 = _load(w_ptr, o_1, m_1) * (b_1 * rstd) * b_g1  # (2), (3)
+    _store(y_ptr, i_row * D + o_1, m_1, b_1)
+    if BLOCK_2 > 0:
+        b_2 = _load(w_ptr, o_2, m_2) * (b_2 * rstd) * b_g2
+        _store(y_ptr, i_row * D + o_2, m_2, b_2)
 
 
 @triton.jit

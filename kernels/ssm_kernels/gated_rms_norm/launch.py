@@ -1,5 +1,6 @@
 """The operators of gated_rms_norm: launches, shapes for the compiler, and gradients."""
 
+import functools
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from ssm_kernels.tiling import power_of_2
 
 # Programs that share the rows in backward: 132 multiprocessors, H200, November 2026.
 PROGRAMS_BWD = 264
+# While programs are fewer, as in generation, a warp has so many channels: little else hides waits.
+FEW, FEW_SHARE = 1024, 256
 AHEAD_BYTES = 90112  # of shared memory at most, for the next row: small cards have 101,376
 MAX_WIDTH = 65536
 
@@ -31,15 +34,16 @@ def norm(
     check_device(x)
     rows_x, rows_z = _rows(x), None if z is None else _rows(z)
     rows, d = rows_x.shape
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    y = x.new_empty(x.shape)
     rstd = torch.empty(rows, groups, device=x.device)
     if rows:
-        blocks, warps = _blocks(d // groups, 512 if norm_before_gate else 1024)
+        share = FEW_SHARE if rows * groups < FEW else 512 if norm_before_gate else 1024
+        blocks, warps = _blocks(d // groups, share)
         launch_forward[(rows, groups)](
             rows_x, weight.contiguous(), rows_z, y, rstd, rows_x.stride(0),
             0 if rows_z is None else rows_z.stride(0), eps,
             D=d, WIDTH=d // groups, HAS_Z=z is not None, NORM_FIRST=norm_before_gate,
-            **blocks, num_warps=warps,
+            FAST=not triton.knobs.runtime.interpret, **blocks, num_warps=warps,
         )  # fmt: skip
     return y, rstd
 
@@ -122,6 +126,7 @@ def _rows(x: Tensor) -> Tensor:
     return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
+@functools.cache
 def _blocks(width: int, channels: int) -> tuple[dict[str, int], int]:
     """The two blocks that hold a group, and the warps of one program, of so many channels each.
 

@@ -76,3 +76,11 @@ def state_update_kernel(
     if HAS_INDEX:
         b_y = tl.where(m_live, b_y, 0.0)
     tl.store(y_ptr + i_b * (H * P) + o_row, b_y.to(y_ptr.dtype.element_ty), mask=m_p)
+
+
+@triton.jit
+def decay_rate_kernel(log_ptr, rate_ptr, size, BLOCK: tl.constexpr):
+    """-exp of BLOCK numbers, in float32. Grid: (blocks,)."""
+    o = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    b = tl.load(log_ptr + o, mask=o < size, other=0.0).to(tl.float32)
+    tl.store(rate_ptr + o, -tl.exp(b), mask=o < size)

@@ -5,14 +5,16 @@ define, the first in place and for rows of a larger table of states if asked to.
 same name carries each. They never synchronise and can be captured in a CUDA graph.
 """
 
+import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ssm_kernels.backend import check_device, uses_triton
+from ssm_kernels.backend import check_device, once_a_kind, uses_triton
 from ssm_kernels.launcher import kept
 from ssm_kernels.operator import operator
 from ssm_kernels.state_update.kernel import state_update_kernel
@@ -51,10 +53,9 @@ def state_update(
     negative one may stand twice. Not differentiable. Raises `ValueError` where shapes, dtypes or
     devices do not fit.
     """
-    B, C = (t[:, None] if t.ndim == 2 else t for t in (B, C))
-    _check(state, x, dt, A, B, C, D, z, dt_bias, dt_limit, state_indices)
-    on_triton = uses_triton(backend, x)
-    call: Callable[..., Tensor] = update if on_triton else _reference
+    B, C = (B.unsqueeze(1), C.unsqueeze(1)) if B.ndim == C.ndim == 2 else (B, C)
+    _check(state, x, dt, A, B, C, D, z, dt_bias, (*dt_limit,), state_indices)
+    call: Callable[..., Tensor] = update if uses_triton(backend, x) else _reference
     return call(
         state, x, dt, A, B, C, D, z, dt_bias, dt_softplus, list(dt_limit), state_indices
     )  # fmt: skip
@@ -76,8 +77,8 @@ def state_step(
     backend: str = "auto",
 ) -> tuple[Float[Tensor, "b ..."], Float[Tensor, "b d n"] | Float[Tensor, "b h p n"]]:
     """The output of one step and the next state, in memory of its own; the rest as above."""
-    B, C = (t[:, None] if t.ndim == 2 else t for t in (B, C))
-    _check(state, x, dt, A, B, C, D, z, dt_bias, dt_limit, None)
+    B, C = (B.unsqueeze(1), C.unsqueeze(1)) if B.ndim == C.ndim == 2 else (B, C)
+    _check(state, x, dt, A, B, C, D, z, dt_bias, (*dt_limit,), None)
     operands = (x, dt, A, B, C, D, z, dt_bias, dt_softplus, list(dt_limit))
     if uses_triton(backend, x):
         y, after = step(state, *operands)
@@ -174,32 +175,39 @@ def _launch(
     limits: list[float],
     state_indices: Tensor | None,
 ) -> Tensor:
-    """Mamba as one head a group of channels, Mamba-2 as it is."""
+    """One program a block of rows, Mamba as one head a group of channels, Mamba-2 as it is."""
     check_device(x)
-    tied = state.ndim == 4
-    g, n = B.shape[1:]
-    heads, p = state.shape[1:3] if tied else (g, state.shape[1] // g)
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    y = x.new_empty(x.shape)
     if not y.numel():
         return y
-    block_n = power_of_2(n)
-    many = x.numel() * block_n >= MANY_PROGRAMS * MANY[0]
-    tile, warps = MANY if many else FEW
-    block_p = min(power_of_2(p), max(1, tile // block_n))
-    rows = [_row(t) for t in (x, dt, B, C)]
+    tied, b = state.ndim == 4, x.shape[0]
+    programs, tile = _tile(state.shape[1:], B.shape[1], b)
+    x, dt, B, C = _row(x), _row(dt), _row(B), _row(C)
     gate = None if z is None else _row(z)
-    strides = [t.stride(0) for t in rows]
-    launch[(heads * ceil_div(p, block_p) * x.shape[0],)](
-        state, after, rows[0], rows[1], A.contiguous(), rows[2], rows[3],
-        None if D is None else D.contiguous(), gate,
+    launch[(programs,)](
+        state, after, x, dt, A.contiguous(), B, C, None if D is None else D.contiguous(), gate,
         None if dt_bias is None else dt_bias.contiguous(), state_indices, y,
-        *strides, 0 if gate is None else gate.stride(0), limits[0], limits[1],
-        H=heads, G=g, P=p, N=n, TIED=tied, SOFTPLUS=softplus, HAS_D=D is not None,
+        x.stride(0), dt.stride(0), B.stride(0), C.stride(0), 0 if gate is None else gate.stride(0),
+        limits[0], limits[1], TIED=tied, SOFTPLUS=softplus, HAS_D=D is not None,
         D_BY_HEAD=D is not None and D.ndim < x.ndim - 1, HAS_Z=z is not None,
-        HAS_BIAS=dt_bias is not None, HAS_INDEX=state_indices is not None,
-        BLOCK_P=block_p, BLOCK_N=block_n, num_warps=min(warps, max(1, block_p * block_n // 256)),
+        HAS_BIAS=dt_bias is not None, HAS_INDEX=state_indices is not None, **tile,
     )  # fmt: skip
     return y
+
+
+@functools.lru_cache(maxsize=256)
+def _tile(row: tuple[int, ...], groups: int, b: int) -> tuple[int, dict[str, Any]]:
+    """How many programs there are for b rows of the state, and what each of them does."""
+    n = row[-1]
+    heads, p = row[:2] if len(row) == 3 else (groups, row[0] // groups)
+    block_n = power_of_2(n)
+    many = b * heads * p * block_n >= MANY_PROGRAMS * MANY[0]
+    tile, warps = MANY if many else FEW
+    block_p = min(power_of_2(p), max(1, tile // block_n))
+    return heads * ceil_div(p, block_p) * b, {
+        "H": heads, "G": groups, "P": p, "N": n, "BLOCK_P": block_p, "BLOCK_N": block_n,
+        "num_warps": min(warps, max(1, block_p * block_n // 256)),
+    }  # fmt: skip
 
 
 def _reference(
@@ -241,11 +249,17 @@ def _reference(
 
 def _row(t: Tensor) -> Tensor:
     """t with everything but the batch's stride contiguous: itself where it can be."""
-    if t.is_contiguous() or t.shape[0] == 0 or t[0].is_contiguous():
+    if t.is_contiguous():
         return t
-    return t.contiguous()
+    inside = 1
+    for size, stride in zip(t.shape[:0:-1], t.stride()[:0:-1], strict=True):
+        if size != 1 and stride != inside:
+            return t.contiguous()
+        inside *= size
+    return t
 
 
+@once_a_kind
 def _check(
     state: Tensor,
     x: Tensor,
