@@ -23,6 +23,11 @@ from ssm_tools.site.tex import TexError, convert
         (r"x'", '<mrow><mi>x</mi><mo form="postfix" lspace="0" rspace="0">′</mo></mrow>'),
         (r"P_n'", "′</mo></mrow><mi>n</mi></msub>"),
         ("a<b", "<mo>&lt;</mo>"),
+        ("f(x)", '<mo form="prefix" stretchy="false">(</mo>'),
+        (r"\{x\}", '<mo form="postfix" stretchy="false">}</mo>'),
+        (r"\ln\lvert x\rvert", '<mo form="prefix" stretchy="false">|</mo><mi>x</mi>'),
+        (r"\lVert x\rVert y", '<mi>x</mi><mo form="postfix" stretchy="false">‖</mo>'),
+        (r"\ln|x|", '<mo lspace="0" rspace="0" stretchy="false">|</mo><mi>x</mi>'),
     ],
 )
 def test_converts(tex: str, holds: str) -> None:

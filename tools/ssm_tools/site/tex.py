@@ -77,6 +77,18 @@ def _mo(text: str, attributes: str = "") -> str:
     return f"<mo{attributes}>{escape(text, quote=False)}</mo>"
 
 
+def _fence(name: str) -> str:
+    """Attributes of a delimiter that does not stretch: it opens, closes, or is a plain bar.
+
+    A bar between two things is a relation to a browser, with space on both sides; to TeX it is
+    a letter.
+    """
+    opens, closes = name[0] in "l([{", name[0] in "r)]}"
+    side = ' form="prefix"' if opens else ' form="postfix"' if closes else ""
+    bar = ' lspace="0" rspace="0"' if name in ("|", "vert", "Vert") else ""
+    return f'{side}{bar} stretchy="false"'
+
+
 class _Parser:
     """A recursive reader of one formula."""
 
@@ -213,8 +225,7 @@ class _Parser:
         if token == "-":
             return _Atom("<mo>−</mo>")
         if token in "()[]|":
-            form = "" if token == "|" else f' form="{"prefix" if token in "([" else "postfix"}"'
-            return _Atom(_mo(token, f'{form} stretchy="false"'))
+            return _Atom(_mo(token, _fence(token)))
         if token == "/":
             return _Atom(_mo("/", ' lspace="0" rspace="0"'))
         if token in ":":
@@ -264,7 +275,7 @@ class _Parser:
         if name in names.SPACES:
             return _Atom(f'<mspace width="{names.SPACES[name]}em"/>')
         if f"\\{name}" in names.DELIMITERS:
-            return _Atom(_mo(names.DELIMITERS[f"\\{name}"], ' stretchy="false"'))
+            return _Atom(_mo(names.DELIMITERS[f"\\{name}"], _fence(name)))
         if name in "#$%&_":
             return _Atom(f"<mi>{escape(name)}</mi>")
         return None
