@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     ops = args.op or OPS
     first_calls = [] if "cold" in args.skip else [op for op in cold.OPS if op in ops]
-    found = get_ready(ops, first_calls, args.skip, start + min(600.0, 0.3 * args.budget))
+    found = get_ready(ops, first_calls, args.skip, start + min(600.0, args.budget / 3))
     tune_quickly()
     place = provenance(args.commit, " ".join(sys.argv[1:] if argv is None else argv))
     print(f"ready after {time.perf_counter() - start:.0f} s: {place}", flush=True)
