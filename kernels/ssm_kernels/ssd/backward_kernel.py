@@ -27,6 +27,7 @@ import triton
 import triton.language as tl
 
 from ssm_kernels.ssd.chunk_kernel import (
+    apart,
     ask,
     ask_state,
     below,
@@ -96,7 +97,7 @@ def ssd_bwd_state_kernel(
 
 @triton.jit
 def _dx_slices(
-    x_ptr, D_ptr, g_ptr, dh_ptr, delta_ptr, cum_ptr, dx_ptr, gx_ptr, sums_ptr,
+    x_ptr, D_ptr, g_ptr, dh_ptr, pair_ptr, cum_ptr, dx_ptr, gx_ptr, sums_ptr,
     stride_x: tl.constexpr, i_c, i_part, left, b_B, b_own, b_S, b_off,
     H: tl.constexpr, P: tl.constexpr, N: tl.constexpr, V: tl.constexpr, T: tl.constexpr,
     BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr, SLICES: tl.constexpr, FIRST: tl.constexpr,
@@ -123,7 +124,8 @@ def _dx_slices(
         b_dh = tile(dh_ptr + p_v * BLOCK_P * N, N, m_rows, m_n, BLOCK_P, BLOCK_N)
         p_dt = (i_c.to(tl.int64) * H + i_h) * (2 * T)
         p_own = p_dt + (0 if FIRST else T) + o_q
-        b_all, b_cum = tl.load(cum_ptr + p_dt + 2 * T - 1), tl.load(cum_ptr + p_own)
+        b_all = tl.load(cum_ptr + p_dt + 2 * T - 1)
+        b_cum, b_delta = apart(tl.load(pair_ptr + p_own))
         p_sums = sums_ptr + p_v * (SUMS * 2 * T) + (0 if FIRST else T) + o_q
         # through the state that leaves the chunk
         b_du = tl.dot(b_B, tl.trans(b_dh), input_precision=PRECISION)  # s p
@@ -146,11 +148,12 @@ def _dx_slices(
             b_before = tl.sum(b_du * b_x.to(tl.float32), axis=1)
             tl.store(p_sums + BY_STATE * 2 * T, b_before)
         # within the tile: L ∘ S, whose diagonal is that of S and is not rounded for a product
-        b_M = b_S * tl.exp2(below(b_cum[None, :] - b_cum[:, None]))
+        b_reach = tl.load(cum_ptr + p_own)[None, :] - b_cum[:, None]
+        b_M = b_S * tl.exp2(below(b_reach))
         b_du = tl.dot(b_M.to(b_g.dtype), b_g, acc=b_du, input_precision=PRECISION)
         b_du += b_own[:, None] * b_g.to(tl.float32)
         tl.store(p_sums + BY_TILE * 2 * T, tl.sum(b_du * b_x.to(tl.float32), axis=1) - b_before)
-        b_dx = b_du * tl.load(delta_ptr + p_own)[:, None]
+        b_dx = b_du * b_delta[:, None]
         if SKIP == 1:
             b_dx += tl.load(D_ptr + i_h).to(tl.float32) * b_g.to(tl.float32)
         if SKIP == 2:
@@ -164,7 +167,7 @@ def _dx_slices(
 
 @triton.jit
 def ssd_bwd_dx_kernel(
-    x_ptr, B_ptr, C_ptr, D_ptr, g_ptr, dh_ptr, delta_ptr, cum_ptr, dx_ptr, gx_ptr, sums_ptr,
+    x_ptr, B_ptr, C_ptr, D_ptr, g_ptr, dh_ptr, pair_ptr, cum_ptr, dx_ptr, gx_ptr, sums_ptr,
     table_ptr, stride_x: tl.constexpr, stride_B: tl.constexpr, stride_C: tl.constexpr, L, per,
     H: tl.constexpr, G: tl.constexpr, P: tl.constexpr, N: tl.constexpr, V: tl.constexpr,
     T: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr, SLICES: tl.constexpr,
@@ -193,7 +196,7 @@ def ssd_bwd_dx_kernel(
     b_S = tl.where(o_q[:, None] < o_q[None, :], b_S, 0.0)
     if half == 1:
         _dx_slices(
-            x_ptr, D_ptr, g_ptr, dh_ptr, delta_ptr, cum_ptr, dx_ptr, gx_ptr, sums_ptr,
+            x_ptr, D_ptr, g_ptr, dh_ptr, pair_ptr, cum_ptr, dx_ptr, gx_ptr, sums_ptr,
             stride_x, i_c, i_part, left, b_B, b_own, b_S, b_S,
             H, P, N, V, T, BLOCK_P, BLOCK_N, SLICES, False, EVEN, SKIP, PRECISION, STAGES, ASK,
         )  # fmt: skip
@@ -202,10 +205,67 @@ def ssd_bwd_dx_kernel(
         b_C = tile(C_ptr + T * stride_C, stride_C, m_after, m_n, T, BLOCK_N)
         b_off = tl.dot(b_B, tl.trans(b_C), input_precision=PRECISION)
         _dx_slices(
-            x_ptr, D_ptr, g_ptr, dh_ptr, delta_ptr, cum_ptr, dx_ptr, gx_ptr, sums_ptr,
+            x_ptr, D_ptr, g_ptr, dh_ptr, pair_ptr, cum_ptr, dx_ptr, gx_ptr, sums_ptr,
             stride_x, i_c, i_part, left, b_B, b_own, b_S, b_off,
             H, P, N, V, T, BLOCK_P, BLOCK_N, SLICES, True, EVEN, SKIP, PRECISION, STAGES, ASK,
         )  # fmt: skip
+
+
+@triton.jit
+def _within_scores(
+    x_ptr, g_ptr, cum_ptr, key_ptr, sums_ptr, stride_x: tl.constexpr, i_c, i_part, i_tile, m_t,
+    m_s, b_S, H: tl.constexpr, P: tl.constexpr, V: tl.constexpr, T: tl.constexpr,
+    BLOCK_P: tl.constexpr, SLICES: tl.constexpr, SKIP: tl.constexpr, PRECISION: tl.constexpr,
+    STAGES: tl.constexpr,
+):  # fmt: skip
+    """Gradient of C Bᵀ within one tile of a chunk; and TAKEN, GIVEN, SKIPPED."""
+    o_q = tl.arange(0, T)
+    b_dS = tl.zeros([T, T], tl.float32)
+    for i in tl.range(0, SLICES, num_stages=STAGES):
+        i_v = i_part * SLICES + i
+        i_h, first, m_p = slice_of(i_v, H, P, V, BLOCK_P)
+        b_g = tile(g_ptr + first, H * P, m_t, m_p, T, BLOCK_P)
+        b_x = tile(x_ptr + first, stride_x, m_s, m_p, T, BLOCK_P)
+        p_dt = (i_c * H + i_h) * (2 * T) + i_tile * T + o_q
+        b_cum, b_key = tl.load(cum_ptr + p_dt), tl.load(key_ptr + p_dt)
+        b_dM = tl.dot(b_g, tl.trans(b_x), input_precision=PRECISION)  # t s
+        p_sums = sums_ptr + (i_c * V + i_v) * (SUMS * 2 * T) + i_tile * T + o_q
+        if SKIP == 1:
+            tl.store(p_sums + SKIPPED * 2 * T, diagonal(b_dM, T))
+        b_dM *= tl.exp2(below(b_cum[:, None] - b_key[None, :]))
+        b_dM = tl.where(o_q[:, None] >= o_q[None, :], b_dM, 0.0)
+        b_dS += b_dM
+        b_dM *= b_S
+        tl.store(p_sums + TAKEN * 2 * T, tl.sum(b_dM, axis=1))
+        tl.store(p_sums + GIVEN * 2 * T, tl.sum(b_dM, axis=0))
+    return b_dS
+
+
+@triton.jit
+def _between_scores(
+    x_ptr, g_ptr, cum_ptr, key_ptr, sums_ptr, stride_x: tl.constexpr, i_c, i_part, m_t, m_s, b_S,
+    H: tl.constexpr, P: tl.constexpr, V: tl.constexpr, T: tl.constexpr, BLOCK_P: tl.constexpr,
+    SLICES: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Gradient of C Bᵀ from the first tile of a chunk to the second; and the second's ACROSS."""
+    o_q = tl.arange(0, T)
+    b_dS = tl.zeros([T, T], tl.float32)
+    for i in tl.range(0, SLICES, num_stages=STAGES):
+        i_v = i_part * SLICES + i
+        i_h, first, m_p = slice_of(i_v, H, P, V, BLOCK_P)
+        b_g = tile(g_ptr + first, H * P, m_t, m_p, T, BLOCK_P)
+        b_x = tile(x_ptr + first, stride_x, m_s, m_p, T, BLOCK_P)
+        p_dt = (i_c * H + i_h) * (2 * T)
+        b_mid = tl.load(cum_ptr + p_dt + T - 1)
+        p_dt += o_q
+        b_gw = b_g.to(tl.float32) * tl.exp2(tl.load(cum_ptr + p_dt + T) - b_mid)[:, None]
+        b_xw = b_x.to(tl.float32) * tl.exp2(b_mid - tl.load(key_ptr + p_dt))[:, None]
+        b_gw, b_xw = b_gw.to(b_g.dtype), b_xw.to(b_x.dtype)
+        b_dM = tl.dot(b_gw, tl.trans(b_xw), input_precision=PRECISION)
+        b_dS += b_dM
+        p_sums = sums_ptr + ((i_c * V + i_v) * SUMS + ACROSS) * (2 * T) + T + o_q
+        tl.store(p_sums, tl.sum(b_dM * b_S, axis=1))
+    return b_dS
 
 
 @triton.jit
@@ -230,44 +290,18 @@ def ssd_bwd_scores_kernel(
     b_B = tile(B_ptr + (start + from_s) * stride_B + i_group * N, stride_B, m_s, m_n, T, BLOCK_N)
     b_C = tile(C_ptr + (start + from_t) * stride_C + i_group * N, stride_C, m_t, m_n, T, BLOCK_N)
     b_S = tl.dot(b_C, tl.trans(b_B), input_precision=PRECISION)  # t s
-    b_dS = tl.zeros([T, T], tl.float32)
     x_ptr += (start + from_s) * stride_x
     g_ptr += (start + from_t) * (H * P)
     i_c = i_c.to(tl.int64)
     if block < 2:
-        for i in tl.range(0, SLICES, num_stages=STAGES):
-            i_v = i_part * SLICES + i
-            i_h, first, m_p = slice_of(i_v, H, P, V, BLOCK_P)
-            b_g = tile(g_ptr + first, H * P, m_t, m_p, T, BLOCK_P)
-            b_x = tile(x_ptr + first, stride_x, m_s, m_p, T, BLOCK_P)
-            p_dt = (i_c * H + i_h) * (2 * T) + block * T + o_q
-            b_cum, b_key = tl.load(cum_ptr + p_dt), tl.load(key_ptr + p_dt)
-            b_dM = tl.dot(b_g, tl.trans(b_x), input_precision=PRECISION)  # t s
-            p_sums = sums_ptr + (i_c * V + i_v) * (SUMS * 2 * T) + block * T + o_q
-            if SKIP == 1:
-                b_gx = tl.where(o_q[:, None] == o_q[None, :], b_dM, 0.0)
-                tl.store(p_sums + SKIPPED * 2 * T, tl.sum(b_gx, axis=1))
-            b_dM *= tl.exp2(below(b_cum[:, None] - b_key[None, :]))
-            b_dM = tl.where(o_q[:, None] >= o_q[None, :], b_dM, 0.0)
-            b_dS += b_dM
-            b_dM *= b_S
-            tl.store(p_sums + TAKEN * 2 * T, tl.sum(b_dM, axis=1))
-            tl.store(p_sums + GIVEN * 2 * T, tl.sum(b_dM, axis=0))
+        b_dS = _within_scores(
+            x_ptr, g_ptr, cum_ptr, key_ptr, sums_ptr, stride_x, i_c, i_part, block, m_t, m_s, b_S,
+            H, P, V, T, BLOCK_P, SLICES, SKIP, PRECISION, STAGES,
+        )  # fmt: skip
     else:
-        for i in tl.range(0, SLICES, num_stages=STAGES):
-            i_v = i_part * SLICES + i
-            i_h, first, m_p = slice_of(i_v, H, P, V, BLOCK_P)
-            b_g = tile(g_ptr + first, H * P, m_t, m_p, T, BLOCK_P)
-            b_x = tile(x_ptr + first, stride_x, m_s, m_p, T, BLOCK_P)
-            p_dt = (i_c * H + i_h) * (2 * T)
-            b_mid = tl.load(cum_ptr + p_dt + T - 1)
-            p_dt += o_q
-            b_gw = b_g.to(tl.float32) * tl.exp2(tl.load(cum_ptr + p_dt + T) - b_mid)[:, None]
-            b_xw = b_x.to(tl.float32) * tl.exp2(b_mid - tl.load(key_ptr + p_dt))[:, None]
-            b_gw, b_xw = b_gw.to(b_g.dtype), b_xw.to(b_x.dtype)
-            b_dM = tl.dot(b_gw, tl.trans(b_xw), input_precision=PRECISION)
-            b_dS += b_dM
-            p_sums = sums_ptr + ((i_c * V + i_v) * SUMS + ACROSS) * (2 * T) + T + o_q
-            tl.store(p_sums, tl.sum(b_dM * b_S, axis=1))
+        b_dS = _between_scores(
+            x_ptr, g_ptr, cum_ptr, key_ptr, sums_ptr, stride_x, i_c, i_part, m_t, m_s, b_S,
+            H, P, V, T, BLOCK_P, SLICES, PRECISION, STAGES,
+        )  # fmt: skip
     p_S = ((i_part.to(tl.int64) * (tl.num_programs(0) // 3) + i_c) * 3 + block) * T * T
     put_tile(dS_ptr + p_S, T, b_dS, o_q >= 0, o_q >= 0, T, T)

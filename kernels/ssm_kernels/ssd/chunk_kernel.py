@@ -64,6 +64,20 @@ def below(b):
 
 
 @triton.jit
+def joined(b_low, b_high):
+    """Two float32 values in one of 64 bits, which is loaded as fast as either."""
+    b_low = b_low.to(tl.int32, bitcast=True).to(tl.int64) & 0xFFFFFFFF
+    return b_low | (b_high.to(tl.int32, bitcast=True).to(tl.int64) << 32)
+
+
+@triton.jit
+def apart(b):
+    """The two values that `joined` put in one."""
+    b_low, b_high = b.to(tl.int32), (b >> 32).to(tl.int32)
+    return b_low.to(tl.float32, bitcast=True), b_high.to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def diagonal(b_S, T: tl.constexpr):
     """The T values on the diagonal of b_S."""
     o = tl.arange(0, T)

@@ -63,7 +63,7 @@ def score_gradients(call: Call, decays: Sequence[Tensor], g: Tensor, sums: Tenso
 
 
 def value_gradients(
-    call: Call, delta: Tensor, cum: Tensor, g: Tensor, leave: Tensor, sums: Tensor
+    call: Call, pairs: Tensor, cum: Tensor, g: Tensor, leave: Tensor, sums: Tensor
 ) -> tuple[Tensor, Tensor]:
     """dx, and where D has a number a value, its gradient by tile."""
     plan, device = call.plan, g.device
@@ -71,7 +71,7 @@ def value_gradients(
     dx = torch.empty_like(g)
     gx = torch.empty((2 * chunks, plan.h, plan.p) if call.skip == 2 else (0,), device=device)
     launch_value_gradients[(2 * chunks, parts)](
-        call.x, call.B, call.C, call.D, g, leave, delta, cum, dx, gx, sums,
+        call.x, call.B, call.C, call.D, g, leave, pairs, cum, dx, gx, sums,
         plan.table(plan.q, device), call.x.stride(0), call.B.stride(0), call.C.stride(0),
         plan.length, plan.chunks, **plan.sizes,
         SLICES=plan.slices // parts, SKIP=call.skip, **fitting(settings.DX, plan),

@@ -19,13 +19,15 @@ from ssm_kernels.ssd.gradients import (
     state_gradients,
     value_gradients,
 )
-from ssm_kernels.ssd.kernel import ssd_decay_kernel, ssd_fwd_kernel, ssd_walk_kernel
+from ssm_kernels.ssd.kernel import ssd_decay_kernel, ssd_fwd_kernel
 from ssm_kernels.ssd.settings import fitting
 from ssm_kernels.ssd.settings import parts as parts_of
+from ssm_kernels.ssd.walk_kernel import ssd_bwd_walk_kernel, ssd_walk_kernel
 from ssm_kernels.tiling import ceil_div, power_of_2
 
 launch_decays = kept(ssd_decay_kernel)
 launch_walk = kept(ssd_walk_kernel)
+launch_walks = kept(ssd_bwd_walk_kernel)
 launch_outputs = kept(ssd_fwd_kernel)
 
 
@@ -52,11 +54,11 @@ def forward(
     end = torch.empty(plan.rows, plan.h, plan.p, plan.n, device=x.device)
     if not x.numel():
         return y, end
-    delta, *decays = _decays(call)
-    states = _walk(call, decays, call.x, call.B, call.init, end)
+    pairs, *decays = _decays(call)
+    states = _walk(call, decays, end)
     parts = parts_of(plan, settings.FWD_SLICES)
     launch_outputs[(plan.count(plan.q), parts)](
-        call.x, call.B, call.C, call.D, delta, *decays, states, y,
+        call.x, call.B, call.C, call.D, pairs, *decays, states, y,
         plan.table(plan.q, x.device),
         call.x.stride(0), call.B.stride(0), call.C.stride(0), plan.length,
         plan.chunks, SLICES=plan.slices // parts, SKIP=call.skip, **plan.sizes,
@@ -108,18 +110,17 @@ def backward(
         zeros = (x, dt, A, B, C, D, dt_bias, initial_state)
         return tuple(x.new_empty(0) if t is None else torch.zeros_like(t) for t in zeros)  # type: ignore[return-value]
     g = rows_of(dy.to(x.dtype).contiguous())
-    delta, *decays = _decays(call)
+    pairs, *decays = _decays(call)
     sums = torch.empty(plan.count(plan.q), plan.slices, SUMS.value, plan.q, device=x.device)
     keep = torch.empty(sums.shape[:2], device=x.device)
     dinit = torch.empty(plan.rows, plan.h, plan.p, plan.n, device=x.device)
-    enter = _walk(call, decays, call.x, call.B, call.init, dinit)
     dend = None if dstate is None else dstate.float().contiguous()
-    leave = _walk(call, decays, g, call.C, dend, dinit, reverse=True)
+    enter, leave = _walks(call, decays, g, dend, dinit)
     part_B = state_gradients(call, decays, call.x, leave, enter, sums, keep, reverse=True)
     part_C = state_gradients(call, decays, g, enter, None, sums, keep, reverse=False)
     del enter
     dS = score_gradients(call, decays, g, sums)
-    dx, gx = value_gradients(call, delta, decays[0], g, leave, sums)
+    dx, gx = value_gradients(call, pairs, decays[0], g, leave, sums)
     del leave
     dB, dC = group_gradients(call, dS, part_B, part_C)
     ddt, dA, dbias, dD = decay_gradients(call, sums, keep)
@@ -175,17 +176,19 @@ forward.register_autograd(_gradients, setup_context=_save)
 
 
 def _decays(call: Call) -> tuple[Tensor, Tensor, Tensor]:
-    """Δ, the decays since each chunk began and the keys of its tokens, each (chunks, h, q)."""
+    """The decays since each chunk began, paired with Δ and alone, and the keys of its tokens, each
+    (chunks, h, q)."""
     plan, device = call.plan, call.x.device
     chunks = plan.count(plan.q)
-    delta, cum, key = (torch.empty(chunks, plan.h, plan.q, device=device) for _ in range(3))
+    cum, key = (torch.empty(chunks, plan.h, plan.q, device=device) for _ in range(2))
+    pairs = torch.empty(chunks, plan.h, plan.q, dtype=torch.int64, device=device)
     block = min(16, power_of_2(plan.h))
     launch_decays[(chunks, ceil_div(plan.h, block))](
-        call.dt, call.A, call.dt_bias, delta, cum, key, plan.table(plan.q, device),
+        call.dt, call.A, call.dt_bias, pairs, cum, key, plan.table(plan.q, device),
         call.dt.stride(0), plan.length, plan.chunks, *call.limits, H=plan.h,
         Q=plan.q, BLOCK_H=block, **call.gate, PACKED=plan.bounds is not None,
     )  # fmt: skip
-    return delta, cum, key
+    return pairs, cum, key
 
 
 def _segments(
@@ -207,27 +210,43 @@ def _segments(
     return own, decay
 
 
-def _walk(
-    call: Call,
-    decays: Sequence[Tensor],
-    x: Tensor,
-    B: Tensor,
-    init: Tensor | None,
-    end: Tensor,
-    *,
-    reverse: bool = False,
-) -> Tensor:
-    """The state (or its gradient) at every chunk's edge; the one that comes out goes to `end`."""
-    plan, device = call.plan, x.device
-    own, decay = _segments(call, decays, x, B, reverse)
-    states = torch.empty(
-        plan.count(plan.q), plan.slices, plan.block_p, plan.n, dtype=call.x.dtype, device=device
-    )
+def _walk(call: Call, decays: Sequence[Tensor], end: Tensor) -> Tensor:
+    """The state that enters every chunk; the last one goes to `end`."""
+    plan, device = call.plan, end.device
+    own, decay = _segments(call, decays, call.x, call.B, False)
+    states = _states(call)
     launch_walk[(plan.slices * plan.count(plan.segment),)](
-        x, B, *decays, init, own, decay, states, end,
-        plan.table(plan.segment, device), plan.firsts(device), x.stride(0), B.stride(0),
+        call.x, call.B, *decays, call.init, own, decay, states, end,
+        plan.table(plan.segment, device), plan.firsts(device), call.x.stride(0), call.B.stride(0),
         plan.length, plan.segment, plan.segments, **plan.sizes,
-        INIT=init is not None, REVERSE=reverse, STORE=True,
+        INIT=call.init is not None, REVERSE=False, STORE=True,
         SEGMENTED=own is not None, **fitting(settings.WALK, plan),
     )  # fmt: skip
     return states
+
+
+def _walks(
+    call: Call, decays: Sequence[Tensor], g: Tensor, dend: Tensor | None, dinit: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The state that enters every chunk, and the gradient of the one that leaves it; that of the
+    first state goes to `dinit`."""
+    plan, device = call.plan, g.device
+    enter, leave = _states(call), _states(call)
+    own = _segments(call, decays, call.x, call.B, False)
+    back = _segments(call, decays, g, call.C, True)
+    launch_walks[(2 * plan.slices * plan.count(plan.segment),)](
+        call.x, call.B, call.init, *own, enter, g, call.C, dend, *back, leave, dinit, *decays,
+        plan.table(plan.segment, device), plan.firsts(device),
+        call.x.stride(0), call.B.stride(0), call.C.stride(0),
+        plan.length, plan.segment, plan.segments, **plan.sizes,
+        INIT=call.init is not None, DEND=dend is not None,
+        SEGMENTED=own[0] is not None, **fitting(settings.WALK, plan),
+    )  # fmt: skip
+    return enter, leave
+
+
+def _states(call: Call) -> Tensor:
+    """Room for a state at every chunk's edge."""
+    plan = call.plan
+    shape = plan.count(plan.q), plan.slices, plan.block_p, plan.n
+    return torch.empty(shape, dtype=call.x.dtype, device=call.x.device)

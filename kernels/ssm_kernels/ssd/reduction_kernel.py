@@ -98,6 +98,19 @@ def _from(b):
 
 
 @triton.jit
+def _put_sums(p, b, m_h, Q: tl.constexpr):
+    """Store the sum of b over places, one of each head, at `p`.
+
+    As the last of the sums up to a place, which one thread holds. What tl.sum returns is held by
+    every thread of a row, and on the way to the layout of a store all of them would write it to one
+    address of shared memory.
+    """
+    o_q = tl.arange(0, Q)[None, :]
+    m = m_h[:, None] & (o_q == Q - 1)
+    tl.store(p[:, None] + o_q * 0, tl.cumsum(b, axis=1), mask=m)
+
+
+@triton.jit
 def ssd_bwd_decay_kernel(
     dt_ptr, A_ptr, bias_ptr, sums_ptr, keep_ptr, ddt_ptr, dA_ptr, dbias_ptr, dD_ptr, table_ptr,
     stride_dt, L, per, low, high,
@@ -141,9 +154,9 @@ def ssd_bwd_decay_kernel(
     p = (start + o_q)[None, :] * H + o_h[:, None]
     tl.store(ddt_ptr + p, b_ddt.to(ddt_ptr.dtype.element_ty), mask=m)
     p_c = i_c.to(tl.int64) * H + o_h
-    tl.store(dA_ptr + p_c, tl.sum(b_da * b_dt, axis=1), mask=m_h)
+    _put_sums(dA_ptr + p_c, b_da * b_dt, m_h, Q)
     if BIAS:
-        tl.store(dbias_ptr + p_c, tl.sum(b_ddt, axis=1), mask=m_h)
+        _put_sums(dbias_ptr + p_c, b_ddt, m_h, Q)
     if SKIP == 1:
         b_gx = _of_heads(sums_ptr, i_c, o_h, m, SKIPPED, Q, V, H)
-        tl.store(dD_ptr + p_c, tl.sum(b_gx, axis=1), mask=m_h)
+        _put_sums(dD_ptr + p_c, b_gx, m_h, Q)

@@ -7,7 +7,7 @@ from ssm_kernels.ssd.plan import Plan
 FWD = {"num_warps": 4, "STAGES": 2, "ASK": True}
 WALK = {"num_warps": 8, "STAGES": 3, "maxnreg": 128}
 # slices of a program at most, and programs that fill the chip
-FWD_SLICES, STATE_SLICES, DX_SLICES, SCORES_SLICES, PROGRAMS = 40, 40, 20, 20, 512
+FWD_SLICES, STATE_SLICES, DX_SLICES, SCORES_SLICES, PROGRAMS = 40, 40, 20, 40, 512
 GROUP = {"num_warps": 4, "num_stages": 2}
 GROUP_SIZES = ("G", "N", "T", "BLOCK_N", "PACKED", "PRECISION")
 STATE = {"num_warps": 8, "STAGES": 2, "maxnreg": 128}
