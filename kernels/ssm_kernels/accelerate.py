@@ -36,11 +36,13 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
     """`model` itself, with the operators of its blocks swapped for those of this package.
 
     Mamba and Mamba-2 blocks get scan, convolution and one-token steps, bidirectional Mamba and SS2D
-    their scan, and RMS norms, gated or not, theirs, wherever they stand in the model. `backend` is
-    handed to every operator. Parameters, names and results stay as they were, to rounding: an
-    operator that computes something else, such as a scan with signs, is left in its place, and a
-    step that records gradients remains the definition's, as the one-token operators have none.
-    Raises `ValueError` for an unknown backend or a model of which nothing can be swapped.
+    their scan, and RMS norms, gated or not, theirs, wherever they stand in the model. The layers of
+    a `LanguageModel` whose norms are RMS norms are joined: what one adds and the norm of the next
+    are one launch, in which hooks on a layer, but not on its norm or branch, are passed over.
+    `backend` is handed to every operator. Parameters, names and results stay as they were, to
+    rounding: an operator that computes something else, such as a scan with signs, is left in its
+    place, and a step that records gradients remains the definition's, as the one-token operators
+    have none. Raises `ValueError` for an unknown backend or a model of which nothing can be swapped.
     """
     if backend not in ("auto", "triton", "reference"):
         raise ValueError(f"backend must be 'auto', 'triton' or 'reference'; got {backend!r}")
