@@ -42,7 +42,8 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
     `backend` is handed to every operator. Parameters, names and results stay as they were, to
     rounding: an operator that computes something else, such as a scan with signs, is left in its
     place, and a step that records gradients remains the definition's, as the one-token operators
-    have none. Raises `ValueError` for an unknown backend or a model of which nothing can be swapped.
+    have none.
+    Raises `ValueError` for an unknown backend or a model of which nothing can be swapped.
     """
     if backend not in ("auto", "triton", "reference"):
         raise ValueError(f"backend must be 'auto', 'triton' or 'reference'; got {backend!r}")
