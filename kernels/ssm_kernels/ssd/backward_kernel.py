@@ -1,6 +1,6 @@
 """Device code of ssd, backward: what programs of one tile or chunk do, slice after slice.
 
-First the walk again, and one from the end with the gradient of the state. Then three kernels:
+`walk_kernel` has walked both ways before, for states and their gradients. Then three kernels:
 
 - the gradients of B and C through states;
 - dx;

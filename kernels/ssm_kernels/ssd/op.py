@@ -1,7 +1,8 @@
 """SSD in Triton, with the contract of its definition.
 
 `ssd` takes what `ssm_ref.selective.ssd.ssd` takes, and a backend. Operators `ssm_kernels::ssd` and
-its backward, in `launch`, carry it; `kernel` and `backward_kernel` say how the work is cut.
+its backward, in `launch`, carry it; `kernel`, `walk_kernel` and `backward_kernel` say how the work
+is cut.
 """
 
 import math
