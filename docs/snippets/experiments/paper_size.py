@@ -41,7 +41,6 @@ for experiment, variant, theirs in (
     ("selective_copying", "mamba_small_batch", "0.998"),
     ("induction_heads", "mamba", "1.000"),
     ("induction_heads", "attention", "1.000"),
-    ("associative_recall", "attention", ""),
     ("copying", "attention", ""),
     ("copying", "mamba", ""),
 ):
@@ -80,11 +79,12 @@ axes[1, 0].semilogx(list(right), list(right.values()), marker=".", base=2)
 axes[1, 0].axvline(256, color="gray", linestyle=":")
 axes[1, 0].set(title="induction heads, Mamba", xlabel="length", ylabel="accuracy")
 
-(text,) = read_rows(EXPERIMENTS / "bytes_large.jsonl")
-print("\nbytes_large, Russian, bits a byte that was held out")
-best = min(text["validation"], key=lambda point: point[1])
-for step, nats, _ in (best, text["validation"][-1]):
-    print(f"  step {step:,} of {text['planned']:,}: {nats / math.log(2):.2f}")
+print("\nbytes_large, bits a byte that was held out")
+for text in read_rows(EXPERIMENTS / "bytes_large.jsonl"):
+    best = min(text["validation"], key=lambda point: point[1])
+    points = [(step, nats / math.log(2)) for step, nats, _ in (best, text["validation"][-1])]
+    at = ", ".join(f"{bits:.2f} at step {step:,}" for step, bits in points)
+    print(f"  {text['variant']}: {at} of {text['planned']:,}")
 
 for variant, row in runs("copying").items():
     strings, _, letters = zip(*row["validation"], strict=True)

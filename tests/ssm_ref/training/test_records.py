@@ -148,6 +148,23 @@ def test_induction_heads_at_the_size_of_the_paper() -> None:
     assert found["attention"]["steps"] < found["attention"]["planned"] / 4
 
 
+def test_associative_recall_at_the_size_of_the_paper() -> None:
+    found = runs("associative_recall_paper")
+    assert all(row["steps"] == row["planned"] for row in found.values())
+    most = {name: at(row, fewest=64, pairs=64)["accuracy"] for name, row in found.items()}
+    assert most["attention"] == most["state256"] == 1.0
+    assert most["state64"] > 0.98
+    assert 0.7 < most["state16"] < 0.9
+    assert most["mamba"] < 0.6
+    for name in ("attention", "state256", "state64", "state16", "mamba"):
+        for pairs in (4, 8):
+            assert at(found[name], fewest=pairs, pairs=pairs)["accuracy"] > 0.99
+
+
+def test_captions() -> None:
+    assert all(row["final"]["exact"] > 0.9 for row in runs("captions").values())
+
+
 def test_copying_at_the_size_of_the_paper() -> None:
     attention, mamba = (runs("copying_paper")[name] for name in ("attention", "mamba"))
     assert abs(attention["steps"] - mamba["steps"]) < 100
