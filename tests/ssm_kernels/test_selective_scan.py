@@ -26,6 +26,8 @@ CASES = [
     ((1, 2, 3, 1, 17), 1, False),
     ((1, 3, 6, 2, 18), 2, True),
     ((1, 18, 9, 1, 4), 4, True),
+    ((1, 18, 5, 1, 2), 1, True),
+    ((1, 2, 5, 1, 4), 2, False),
 ]
 if S > 1:
     CASES += [((2, 50, 37, 1, 4), lanes, lanes == 2) for lanes in (1, 2, 4)]
@@ -84,12 +86,13 @@ def compare(
         assert error(value, want[name]) < RTOL[dtype], f"{name}: {error(value, want[name]):.1e}"
 
 
-def cut_into(monkeypatch: pytest.MonkeyPatch, lanes: int, segments: bool) -> None:
+def cut_into(monkeypatch: pytest.MonkeyPatch, lanes: int, segments: bool, tiles: int = 1) -> None:
+    """Let so many lanes share a channel, and cut every so many tiles if there are segments."""
     real = launch.geometry
 
     def chosen(x: Tensor, B: Tensor, cu: Tensor | None, *, forward: bool) -> launch.Geometry:
         cut = real(x, B, cu, forward=forward)
-        return replace(cut, lanes=lanes, segments=cut.tiles if segments else 1)
+        return replace(cut, lanes=lanes, segments=-(-cut.tiles // tiles) if segments else 1)
 
     monkeypatch.setattr(launch, "geometry", chosen)
 
@@ -148,6 +151,25 @@ def test_few_sequences_are_shared_out(
         assert cut.segments * cut.tiles_per_segment >= cut.tiles
 
 
+@pytest.mark.parametrize(
+    ("lanes", "n", "with_states", "want"),
+    [
+        (1, 16, False, (1, 1)),
+        (1, 16, True, (2, 2)),
+        (2, 16, False, (4, 2)),
+        (4, 16, True, (4, 1)),
+        (1, 17, True, (1, 1)),
+    ],
+)
+def test_two_channels_a_lane_where_they_pay(
+    lanes: int, n: int, with_states: bool, want: tuple[int, int]
+) -> None:
+    cut = launch.Geometry(1, 64, 32, 1, n, False, 1, lanes)
+    walk = launch.paired(cut, with_states=with_states)
+    assert (walk.lanes, walk.held) == want
+    assert walk.warps == lanes
+
+
 def on(device: torch.device, **tensors: Tensor) -> dict[str, Tensor]:
     return {name: t.float().to(device) for name, t in tensors.items()}
 
@@ -175,6 +197,18 @@ def test_a_second_run_gives_the_same_bits(device: torch.device) -> None:
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
 
 
+def test_gradients_do_not_change_the_output(device: torch.device, relative_error: Error) -> None:
+    """Without them no states are stored, and a lane holds one channel instead of two."""
+    tensors = on(device, **operands(1, 18, 5, 1, 2))
+    del tensors["initial_state"]
+    plain = selective_scan(**tensors, dt_softplus=True, backend="triton")
+    tensors["x"].requires_grad_()
+    for a, b in zip(
+        selective_scan(**tensors, dt_softplus=True, backend="triton"), plain, strict=True
+    ):
+        assert relative_error(a.detach(), b.double()) < 1e-6
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_nan_and_inf_pass_through_and_are_not_invented(bad: float, device: torch.device) -> None:
     tensors = on(device, **operands(2, 6, 3, 1, 2))
@@ -195,6 +229,40 @@ def test_nan_stays_where_it_belongs_backward(device: torch.device) -> None:
     for name, value in got.items():
         assert torch.equal(value.isfinite(), want[name].isfinite()), name
     assert got["dB"][0, :3].isfinite().all()
+
+
+def with_states_that_die_out(length: int) -> dict[str, Tensor]:
+    """Of the states of the first channel the second is gone within a tile, of the others both."""
+    tensors = operands(1, length, 3, 1, 2)
+    tensors["dt"] = tensors["dt"] * 0.1 + torch.tensor([-3.0, 10.0, 20.0], dtype=torch.float64)
+    tensors["A"] = -torch.tensor([[0.5, 300.0], [1.0, 3.0], [2.0, 0.7]], dtype=torch.float64)
+    return tensors | {"dt_bias": torch.zeros(3, dtype=torch.float64)}
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_states_that_die_out_within_a_segment(
+    lanes: int, device: torch.device, relative_error: Error, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_into(monkeypatch, lanes, segments=True, tiles=2)
+    tensors = with_states_that_die_out(50)
+    compare(tensors, torch.float32, device, relative_error, dt_softplus=True)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("name", "token"), [("x", 1), ("dt", 1), ("B", 1), ("dt", 31), ("C", 31), ("z", 31)]
+)
+def test_nan_and_inf_pass_through_where_states_die_out(
+    name: str, token: int, bad: float, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Token 1 is far from where its segment hands on the state, 31 from where the adjoint goes."""
+    cut_into(monkeypatch, lanes=1, segments=True, tiles=2)
+    tensors = on(device, **with_states_that_die_out(34))
+    tensors[name][0, token, 1] = bad
+    got = outputs_and_gradients(selective_scan, tensors, dt_softplus=True, backend="triton")
+    want = outputs_and_gradients(definition.selective_scan, tensors, dt_softplus=True)
+    for kind, value in got.items():
+        assert torch.equal(value.isfinite(), want[kind].isfinite()), kind
 
 
 def test_steps_near_zero_and_far_out(device: torch.device, relative_error: Error) -> None:

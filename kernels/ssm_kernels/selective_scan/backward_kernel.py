@@ -141,7 +141,9 @@ def scan_bwd_kernel(
     """
     blocks: tl.constexpr = (D // G + LANES - 1) // LANES
     COUNT: tl.constexpr = N // S
-    UNROLLED: tl.constexpr = 2 - COUNT % 2  # without moves between what is loaded and what is used
+    # Two states a turn need no moves between what is loaded and what is used, but with the code for
+    # several lanes no registers are left for them.
+    UNROLLED: tl.constexpr = 1 if S > 1 else 2 - COUNT % 2
     OWN: tl.constexpr = T // S
     i_g, i_d = tl.program_id(0) // blocks, tl.program_id(0) % blocks
     i_c, i_s = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)

@@ -2,13 +2,14 @@
 
 A program walks 32 channels that lie side by side in memory. S lanes share a channel, each with its
 part of the states, so that few channels fill the device too: the program has S warps, a warp has
-32 / S channels, and lane l of it has channel l % (32 / S) and part l // (32 / S). Whatever belongs
-to several tokens or states is a tuple of vectors over the lanes, one vector a token or state, so
-that loops over them unroll into straight code in registers. Eq. (4) is then one multiply-add a
-token and state, without shuffles or shared memory. Of T tokens each lane reads, gates and writes
-T / S for its channel: `spread` tells the other lanes what it read, `collect` adds up over states.
-B and C are the same for all channels: `pack_bc_kernel` turns them so that four tokens of one state
-are one 16-byte load, and those of the S lanes lie side by side.
+32 / S channels, and lane l of it has channel l % (32 / S) and part l // (32 / S). Forward, a lane
+holds K neighbouring channels, for which S / K warps are enough. Whatever belongs to several tokens
+or states is a tuple of vectors over the lanes, one vector a token or state, so that loops over them
+unroll into straight code in registers. Eq. (4) is then one multiply-add a token and state, without
+shuffles or shared memory. Of T tokens each lane reads, gates and writes T / S for its channel:
+`spread` tells the other lanes what it read, `collect` adds up over states. B and C are the same for
+all channels: `pack_bc_kernel` turns them so that four tokens of one state are one 16-byte load, and
+those of the S lanes lie side by side.
 
 Forward, a lane keeps its states in registers from the first token to the last; a wider state takes
 several passes, which add to `acc_ptr`. Backward, the tokens of a tile are in registers and a loop
@@ -16,8 +17,9 @@ walks the states; the states before every tile were stored by the forward pass.
 
 Geometry. Sequence s owns tokens [start, end) of the flat time axis and the tile slots from
 `first_slot` on; with `cu_ptr` packed lengths make both irregular. A sequence is cut into segments
-of SEG tiles; segment states are joined by `carry_kernel`, so that one long sequence still fills
-the device. Scratch arrays have channels innermost: states are (slot or segment, n, d).
+of SEG tiles: `ends_kernel` finds what each alone hands on and `carry_kernel` joins them, so that
+one long sequence still fills the device. Scratch arrays have channels innermost: states are (slot
+or segment, n, d).
 
 `left` counts the tokens from a lane's first to the end of its sequence, and is not above zero in a
 lane whose channel does not exist: `left > t` is the one mask of token t.
