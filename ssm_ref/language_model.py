@@ -75,6 +75,14 @@ class ResidualBranch(nn.Module):
         """Whether the branch mixes tokens over time."""
         return hasattr(self.branch, "allocate_state")
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether somebody acts on this layer as a module: probes, parameters shared over ranks."""
+        return bool(
+            self._forward_pre_hooks or self._forward_hooks or self._backward_hooks
+            or self._backward_pre_hooks
+        )  # fmt: skip
+
     def forward(
         self,
         x: Float[Tensor, "*b m"],
@@ -135,7 +143,8 @@ class ResidualBranch(nn.Module):
 class LanguageModel(nn.Module):
     """Eqs. (1) to (3) around branches made by `branch(layer)`, with norms made by `norm()`.
 
-    `join`, if it is set, adds what one layer's branch gave and normalises it for the next at once.
+    `join`, if it is set, adds what one layer's branch gave and normalises it for the next at once,
+    in the stead of layers that have no hooks.
     """
 
     join: Join | None = None
@@ -188,8 +197,8 @@ class LanguageModel(nn.Module):
         for layer in self.blocks:
             if self.cfg.checkpoint_layers and self.training:
                 x = checkpoint(layer, x, dtype, cu_seqlens, use_reentrant=False)
-            elif self.join is None:
-                x = layer(x, dtype, cu_seqlens)
+            elif self.join is None or layer.has_hooks:
+                x, y = layer(x if y is None else x + y, dtype, cu_seqlens), None
             else:
                 x, u = self.join(layer.norm, x, y, dtype)
                 y = layer.mix(u, cu_seqlens)

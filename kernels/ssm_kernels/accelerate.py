@@ -38,7 +38,7 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
     Mamba and Mamba-2 blocks get scan, convolution and one-token steps, bidirectional Mamba and SS2D
     their scan, and RMS norms, gated or not, theirs, wherever they stand in the model. The layers of
     a `LanguageModel` whose norms are RMS norms are joined: what one adds and the norm of the next
-    are one launch, in which hooks on a layer, but not on its norm or branch, are passed over.
+    are one launch, except where a layer or its norm has hooks.
     `backend` is handed to every operator. Parameters, names and results stay as they were, to
     rounding: an operator that computes something else, such as a scan with signs, is left in its
     place, and a step that records gradients remains the definition's, as the one-token operators
