@@ -6,7 +6,8 @@ import re
 from html import escape
 from itertools import pairwise
 
-from ssm_tools.site.flowchart_layout import LINE, Box, Chart, Point, arrange
+from ssm_tools.site.flowchart_layout import LINE, SMALL, Box, Chart, Point, arrange, written
+from ssm_tools.site.flowchart_narrow import FOLDS, ROOM, arrange_narrow
 
 _NODE = re.compile(
     r"\s*([\w.-]+?)(?=\s|$|\(|\[|\{|-)\s*(?:\(\((.*?)\)\)|\[\[(.*?)\]\]|\[\((.*?)\)\]|\[(\".*?\"|.*?)\]"
@@ -19,11 +20,66 @@ _ARROW = re.compile(
 _GROUP = re.compile(r"subgraph\s+([\w-]+)?\s*(?:\[?\"?(.*?)\"?\]?)?\s*$")
 LONG = 26  # letters of a line that is broken
 MARGIN = 14
+SHORTER = (26, 20, 16)  # the same where little room is
+SHORT = 4  # letters at an edge that need no place of their own
 READABLE = 0.85  # of its size: 11.5 px letters; where less room is, the chart scrolls
 
 
 def flowchart(text: str) -> str | None:
-    """Return the SVG of a flowchart, None where the text is no flowchart that can be drawn."""
+    """Return the SVG of a flowchart, None where the text is no flowchart that can be drawn.
+
+    A chart too wide for a phone is drawn a second time, from top to bottom; the style sheet shows
+    the one for which there is room.
+    """
+    chart = _read(text, LONG)
+    if chart is None:
+        return None
+    said = "; ".join(
+        f"{' '.join(chart.boxes[a].lines)} → {' '.join(chart.boxes[b].lines)}"
+        + (f" ({name})" if name else "")
+        for a, b, _, name in chart.edges
+    )
+    arrange(chart)
+    width = _frame_of(chart)[2]
+    if width <= ROOM + 2 * MARGIN:
+        return f'<figure class="flowchart" tabindex="0">{_draw(chart, said)}</figure>\n'
+    narrow = _narrow(text)
+    if _frame_of(narrow)[2] >= width:
+        return f'<figure class="flowchart" tabindex="0">{_draw(chart, said)}</figure>\n'
+    return (
+        f'<figure class="flowchart" tabindex="0">{_draw(chart, said, "flowchart__wide")}'
+        f"{_draw(narrow, said, 'flowchart__narrow')}</figure>\n"
+    )
+
+
+def _narrow(text: str) -> Chart:
+    """The chart from top to bottom, with the longest lines that find room, or else the shortest."""
+    for letters in SHORTER:
+        chart = _read(text, letters) or Chart()
+        _words_apart(chart, letters)
+        last = letters == SHORTER[-1]
+        arrange_narrow(chart, folds=FOLDS if last else 0)
+        if last or _frame_of(chart)[2] <= ROOM + 2 * MARGIN:
+            break
+    return chart
+
+
+def _words_apart(chart: Chart, letters: int) -> None:
+    """Give the words of edges places of their own, where they do not fit beside each other."""
+    edges = []
+    for a, b, arrow, said in chart.edges:
+        if len(said) <= SHORT:
+            edges.append((a, b, arrow, said))
+            continue
+        place = f"{a} {b} {said}"
+        words = wrapped(said, letters)
+        chart.boxes[place] = Box(words, bare=True, group=chart.boxes[a].group)
+        edges += [(a, place, arrow.removesuffix(">"), ""), (place, b, arrow, "")]
+    chart.edges = edges
+
+
+def _read(text: str, letters: int) -> Chart | None:
+    """The boxes, edges and groups of a text, long labels broken; None where it is no flowchart."""
     lines = [line.strip().rstrip(";") for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("%%")]
     head = lines[0].split() if lines else []
@@ -41,10 +97,9 @@ def flowchart(text: str) -> str | None:
             ("classDef", "class ", "style ", "direction", "linkStyle", "click")
         ) and not _statement(chart, line, current):
             return None
-    if not chart.boxes:
-        return None
-    arrange(chart)
-    return _draw(chart)
+    for box in chart.boxes.values():
+        box.lines = [part for line in box.lines for part in wrapped(line, letters)]
+    return chart if chart.boxes else None
 
 
 def _statement(chart: Chart, line: str, group: int) -> bool:
@@ -79,16 +134,16 @@ def _box(chart: Chart, match: re.Match[str], group: int) -> None:
     shape = next((n for n in range(2, 8) if match.group(n) is not None), 0)
     box = chart.boxes.setdefault(name, Box([name], group=group))
     if shape:
-        box.lines = wrapped(match.group(shape).strip().strip('"'))
+        box.lines = [match.group(shape).strip().strip('"')]
         box.round = shape in (2, 6)
 
 
-def wrapped(label: str) -> list[str]:
+def wrapped(label: str, letters: int = LONG) -> list[str]:
     """Return the lines of a label: as written, long ones broken at a space near their middle."""
     found = []
     for line in re.split(r"<br\s*/?>|\\n", label):
         spaces = [match.start() for match in re.finditer(" ", line)]
-        if len(line) > LONG and spaces:
+        if len(line) > letters and spaces:
             middle = min(spaces, key=lambda at: abs(at - len(line) / 2))
             found += [line[:middle], line[middle + 1 :]]
         else:
@@ -96,29 +151,32 @@ def wrapped(label: str) -> list[str]:
     return found
 
 
-def _draw(chart: Chart) -> str:
+def _draw(chart: Chart, said: str, kind: str = "") -> str:
     shown = [_frame(chart, number) for number in range(1, len(chart.groups))]
     shown += [_edge(chart, number) for number in range(len(chart.edges))]
     shown += [_shape(box) for box in chart.boxes.values()]
-    said = "; ".join(
-        f"{' '.join(chart.boxes[a].lines)} → {' '.join(chart.boxes[b].lines)}"
-        + (f" ({name})" if name else "")
-        for a, b, _, name in chart.edges
+    left, top, width, height = _frame_of(chart)
+    name = f' class="{kind}"' if kind else ""
+    return (
+        f'<svg{name} role="img" aria-label="{escape(said)}" '
+        f'viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}" '
+        f'style="width:{width:.0f}px;min-width:{width * READABLE:.0f}px">{"".join(shown)}</svg>'
     )
+
+
+def _frame_of(chart: Chart) -> tuple[float, float, float, float]:
+    """Left, top, width and height of the drawing."""
     boxes = list(chart.boxes.values())
     bends = [point for way in chart.ways for point in way]
     left = min([b.x - b.width / 2 for b in boxes] + [x for x, _ in bends]) - MARGIN
     right = max([b.x + b.width / 2 for b in boxes] + [x for x, _ in bends]) + MARGIN
+    for group, name in enumerate(chart.groups):
+        inside = [b.x - b.width / 2 for b in boxes if b.group == group and name]
+        right = max(right, min(inside, default=left) + SMALL * written(name))
     top = min([b.y - b.height / 2 for b in boxes] + [y for _, y in bends]) - MARGIN
     top -= 14 if len(chart.groups) > 1 else 0
     bottom = max([b.y + b.height / 2 for b in boxes] + [y for _, y in bends]) + MARGIN
-    width = right - left
-    return (
-        f'<figure class="flowchart" tabindex="0"><svg role="img" aria-label="{escape(said)}" '
-        f'viewBox="{left:.0f} {top:.0f} {width:.0f} {bottom - top:.0f}" '
-        f'style="width:{width:.0f}px;min-width:{width * READABLE:.0f}px">'
-        f"{''.join(shown)}</svg></figure>\n"
-    )
+    return left, top, right - left, bottom - top
 
 
 def _shape(box: Box) -> str:
@@ -128,6 +186,8 @@ def _shape(box: Box) -> str:
         f'<tspan x="{box.x:.0f}" y="{first + LINE * n:.1f}">{escape(line)}</tspan>'
         for n, line in enumerate(box.lines)
     )
+    if box.bare:
+        return f'<text class="said">{text}</text>'
     return (
         f'<rect x="{box.x - box.width / 2:.0f}" y="{box.y - box.height / 2:.0f}" '
         f'width="{box.width:.0f}" height="{box.height:.0f}" rx="{radius:.0f}"/>'

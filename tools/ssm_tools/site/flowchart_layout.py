@@ -11,19 +11,22 @@ Point = tuple[float, float]
 LETTER, LINE, PADDING = 7.4, 15.0, 22.0
 BROAD = 8.5  # a capital, "m", "w" or a Cyrillic letter in the widest of the usual fonts
 GAP = 34.0  # between layers
+SMALL = 0.9  # the letters of words at edges and groups, by those of boxes
 ASIDE = 20.0  # between boxes of a layer
 PASSAGE = 12.0  # the room of an edge that passes a layer
 BAND = 44.0  # between groups
 WIDEST = 700.0  # a chart from left to right that is wider runs from top to bottom
 SWEEPS = 12
+STILL = 0.5  # pixels; places that move less stand
 
 
 @dataclass(slots=True)
 class Box:
-    """A box with its lines of text; `x` and `y` are its middle."""
+    """A box with its lines of text; `x`, `y` are its middle. A `bare` one is words of an edge."""
 
     lines: list[str]
     round: bool = False
+    bare: bool = False
     group: int = 0
     layer: int = 0
     x: float = 0.0
@@ -32,19 +35,27 @@ class Box:
     @property
     def width(self) -> float:
         """Pixels from side to side."""
-        return max(44.0, max(map(_written, self.lines)) + PADDING)
+        words = max(map(written, self.lines))
+        return SMALL * words + 4.0 if self.bare else max(44.0, words + PADDING)
 
     @property
     def height(self) -> float:
         """Pixels from top to bottom."""
-        return 23.0 + LINE * len(self.lines)
+        return (0.0 if self.bare else 23.0) + LINE * len(self.lines)
 
 
 @dataclass(slots=True)
 class Chart:
-    """Boxes by name and edges `(from, to, arrow, words)`; `ways` has the points of each edge."""
+    """Boxes by name and edges `(from, to, arrow, words)`; `ways` has the points of each edge.
+
+    Boxes of a layer lie `aside` from each other, an edge that passes them takes `passage` more;
+    `stacked` groups follow each other along the chart, others lie side by side.
+    """
 
     down: bool = False
+    aside: float = ASIDE
+    passage: float = PASSAGE
+    stacked: bool = False
     boxes: dict[str, Box] = field(default_factory=dict)
     edges: list[tuple[str, str, str, str]] = field(default_factory=list)
     groups: list[str] = field(default_factory=lambda: [""])
@@ -64,15 +75,15 @@ class _Spot:
 
 def arrange(chart: Chart) -> None:
     """Set the places of the boxes and the ways of the edges; a long chart is turned downwards."""
-    _layers(chart)
-    _place(chart)
+    layered(chart)
+    placed(chart)
     boxes = chart.boxes.values()
     if not chart.down and max(b.x + b.width / 2 for b in boxes) > WIDEST:
         chart.down = True
-        _place(chart)
+        placed(chart)
 
 
-def _layers(chart: Chart) -> None:
+def layered(chart: Chart) -> None:
     """Give each box the length of the longest way to it; edges that close a circle are left out."""
     after: dict[str, list[str]] = defaultdict(list)
     for a, b, _, _ in chart.edges:
@@ -86,7 +97,20 @@ def _layers(chart: Chart) -> None:
                     chart.boxes[b].layer = chart.boxes[a].layer + 1
                     moved = True
         if not moved:
-            return
+            break
+    if chart.stacked:
+        _stack(chart)
+
+
+def _stack(chart: Chart) -> None:
+    """Give the boxes of each group layers below those of the group before it."""
+    end = 0
+    for group in range(len(chart.groups)):
+        inside = [box for box in chart.boxes.values() if box.group == group]
+        lower = max(0, end - min((box.layer for box in inside), default=end))
+        for box in inside:
+            box.layer += lower
+        end = max([end, *(box.layer + 1 for box in inside)])
 
 
 def _reaches(after: dict[str, list[str]], start: str, end: str) -> bool:
@@ -101,7 +125,8 @@ def _reaches(after: dict[str, list[str]], start: str, end: str) -> bool:
     return False
 
 
-def _place(chart: Chart) -> None:
+def placed(chart: Chart) -> None:
+    """Set the places of the boxes and the ways of the edges from the layers."""
     spots = {
         name: _Spot(box.layer, box.width if chart.down else box.height)
         for name, box in chart.boxes.items()
@@ -112,8 +137,11 @@ def _place(chart: Chart) -> None:
         inside = {id(spots[name]) for name, box in chart.boxes.items() if box.group == group}
         rows = _rows(spots, chains, inside)
         if rows:
-            _settle(rows)
+            _settle(rows, chart.aside)
             low = min(spot.at - spot.size / 2 for row in rows for spot in row)
+            if chart.stacked:
+                high = max(spot.at + spot.size / 2 for row in rows for spot in row)
+                low, start = (low + high) / 2, 0.0
             for row in rows:
                 for spot in row:
                     spot.at += start - low
@@ -133,7 +161,7 @@ def _chain(chart: Chart, spots: dict[str, _Spot], a: str, b: str) -> list[_Spot]
     passed = range(spots[a].layer + 1, spots[b].layer)
     if chart.boxes[a].group != chart.boxes[b].group:
         passed = range(0)
-    chain = [spots[a], *(_Spot(layer, PASSAGE) for layer in passed), spots[b]]
+    chain = [spots[a], *(_Spot(layer, chart.passage) for layer in passed), spots[b]]
     if chart.boxes[a].group == chart.boxes[b].group and a != b:
         for one, two in pairwise(chain):
             one.after.append(two)
@@ -156,7 +184,7 @@ def _rows(
     return [rows[layer] for layer in sorted(rows)]
 
 
-def _settle(rows: list[list[_Spot]]) -> None:
+def _settle(rows: list[list[_Spot]], aside: float) -> None:
     """Order each layer by its neighbours and bring every spot as near to them as it can be."""
     for row in rows:
         for place, spot in enumerate(row):
@@ -168,24 +196,30 @@ def _settle(rows: list[list[_Spot]]) -> None:
             for place, spot in enumerate(row):
                 spot.at = place - (len(row) - 1) / 2
     for row in rows:
-        _spread(row, [spot.at * (spot.size + ASIDE) for spot in row])
+        _spread(row, [spot.at * (spot.size + aside) for spot in row], aside)
+    before: list[float] = []
     for sweep in range(4 * SWEEPS):
+        if sweep % 2 == 0:
+            now = [spot.at for row in rows for spot in row]
+            if before and max(abs(a - b) for a, b in zip(before, now, strict=True)) < STILL:
+                break
+            before = now
         for row in rows if sweep % 2 == 0 else reversed(rows):
-            _spread(row, [_mean(spot.before + spot.after, spot.at) for spot in row])
+            _spread(row, [_mean(spot.before + spot.after, spot.at) for spot in row], aside)
 
 
 def _mean(others: list[_Spot], otherwise: float) -> float:
     return sum(other.at for other in others) / len(others) if others else otherwise
 
 
-def _spread(row: list[_Spot], wanted: list[float]) -> None:
+def _spread(row: list[_Spot], wanted: list[float], aside: float) -> None:
     """Put the spots as near as can be to where they are wanted, in order and not over each other.
 
     The least squares of the distances: neighbours that push each other move as one block.
     """
     offset, offsets = 0.0, []
     for one, two in zip([None, *row], row, strict=False):
-        offset += (one.size / 2 + two.size / 2 + ASIDE) if one else 0.0
+        offset += (one.size / 2 + two.size / 2 + aside) if one else 0.0
         offsets.append(offset)
     blocks: list[tuple[float, int]] = []
     for value, room in zip(wanted, offsets, strict=True):
@@ -199,7 +233,7 @@ def _spread(row: list[_Spot], wanted: list[float]) -> None:
         spot.at = level + room
 
 
-def _written(line: str) -> float:
+def written(line: str) -> float:
     """About the pixels that a line takes; what a font adds is left of `PADDING`."""
     broad = sum(letter > "\u0400" or letter.isupper() or letter in "mw" for letter in line)
     return LETTER * len(line) + (BROAD - LETTER) * broad
@@ -214,8 +248,14 @@ def _spans(chart: Chart) -> dict[int, tuple[float, float]]:
     for a, b, _, said in chart.edges:
         upper = min(chart.boxes[a].layer, chart.boxes[b].layer)
         words[upper] = max(words[upper], len(said))
+    firsts = {
+        min((box.layer for box in chart.boxes.values() if box.group == group), default=0)
+        for group in range(len(chart.groups))
+    }
     spans, start = {}, 0.0
     for layer in sorted(depth):
+        if chart.stacked and layer and layer in firsts:
+            start += BAND - GAP / 2
         spans[layer] = start, start + depth[layer]
         start += depth[layer] + GAP
         if words[layer]:
