@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ssm_ref.training import beyond_language, models, vision
 from ssm_ref.training.command import configure
 from ssm_ref.training.config import load_config, variants
 
 ROOT = Path(__file__).parents[3]
-COMMAND = re.compile(r"^python -m ssm_(?:ref|kernels\.)\s?train (docs/\S+\.toml.*)$", re.MULTILINE)
+COMMAND = re.compile(r"^python -m ssm_(?:ref |kernels\.)train (docs/\S+\.toml.*)$", re.MULTILINE)
 
 
 def printed(language: str) -> dict[str, list[list[str]]]:
@@ -29,6 +30,7 @@ def printed(language: str) -> dict[str, list[list[str]]]:
 
 
 PAGES = printed("en")
+LETTERS = {"M": "mamba", "2": "mamba2", "3": "mamba3"}  # models that a pattern trains as layers
 
 
 def asked(arguments: list[str]) -> list[tuple[Path, str]]:
@@ -61,3 +63,13 @@ def test_every_small_model_has_its_own_command() -> None:
         if path.stem == "models"
     }
     assert own == set(variants(ROOT / "docs" / "experiments" / "models.toml"))
+
+
+def test_every_model_is_trained_by_a_command_of_some_page() -> None:
+    commands = [arguments for page in PAGES.values() for arguments in page]
+    runs = {run for arguments in commands for run in asked(arguments)}
+    tables = [load_config(path, variant).model for path, variant in runs]
+    letters = {LETTERS.get(letter, "") for table in tables for letter in table.get("pattern", "")}
+    known = {*models.MODELS, *vision.MODELS, *beyond_language.MODELS}
+    missing = known - letters - {table["name"] for table in tables}
+    assert not missing, f"no page trains {sorted(missing)}"
