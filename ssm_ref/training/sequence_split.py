@@ -13,7 +13,8 @@ which `ssm_ref.training.ranks.state_before` finds in ⌈log₂ R⌉ + 1 rounds. 
 needs the k - 1 inputs before its part, one shift. The functions here have the contracts of
 `linear_scan`, `selective_scan`, `ssd` and `causal_conv1d`, on one rank's part; run on R ranks they
 give each rank its part of what one process computes, gradients included. The state that they return
-is the one after this rank's part. Every rank walks its part twice, once for S and once from h.
+is the one after this rank's part. Every rank walks its part twice, once for S and once from h; for
+`ssd` S is one product of matrices instead.
 
 What a rank sends in one forward pass of a Mamba layer (float32, K = ⌈log₂ R⌉):
 
@@ -29,10 +30,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import pad, softplus
 
 from ssm_ref.expect import state_dtype
 from ssm_ref.foundations.scan import linear_scan
+from ssm_ref.precision import without_autocast
 from ssm_ref.selective.causal_conv1d import causal_conv1d
 from ssm_ref.selective.selective_scan import selective_scan_chunked
 from ssm_ref.selective.ssd import ssd_chunked
@@ -67,8 +69,7 @@ def split_ssd(
     _refuse_states(options)
     delta = _steps(dt, options).clamp(*options.get("dt_limit", (0.0, torch.inf)))
     decay = torch.exp(delta.sum(dim=1) * A)  # b h
-    keys = ("dt_bias", "dt_softplus", "dt_limit")
-    _, end = ssd_chunked(x, dt, A, B, C, **{key: options[key] for key in keys if key in options})
+    end = _end_of_ssd(x, delta, A, B)
     before = state_before(
         decay.to(end.dtype), end, ranks, spread=lambda decay: decay[..., None, None]
     )
@@ -118,6 +119,16 @@ def bytes_sent(ranks: Ranks, *, halo: int, state: int, decay: int) -> int:
             sent += state + (decay if 2 * distance < ranks.size else 0)
         distance *= 2
     return sent + (halo + state if ranks.rank + 1 < ranks.size else 0)  # (3)
+
+
+def _end_of_ssd(x: Tensor, delta: Tensor, A: Tensor, B: Tensor) -> Tensor:
+    """S of Eq. (1) = Σ_t e^{A (Δ_{t+1} + …)} Δ_t x_t B_tᵀ: one product, no outputs on the way."""
+    with without_autocast(delta):
+        later = pad(delta[:, 1:], (0, 0, 0, 1))
+        after = later.flip(1).cumsum(dim=1).flip(1)  # b l h
+        weighted = (delta * torch.exp(A * after))[..., None] * x  # b l h p
+        heads = B.to(delta.dtype).repeat_interleave(x.shape[2] // B.shape[2], dim=2)
+        return torch.einsum("blhp,blhn->bhpn", weighted, heads)
 
 
 def _steps(dt: Tensor, options: dict[str, Any]) -> Tensor:
