@@ -56,6 +56,13 @@ def test_renders(text: str, holds: str) -> None:
     assert holds in render(text).html
 
 
+def test_long_cells_have_room_where_a_table_has_many_columns() -> None:
+    row = f"| a | b | c | {'word ' * 9}|"
+    assert '<td class="words">word' in render(f"| a | b | c | d |\n|---|---|---|---|\n{row}").html
+    assert render(f"| a | b | c | d |\n|---|---|---|---|\n{row}").html.count("words") == 1
+    assert "words" not in render("| a | b | c |\n|---|---|---|\n" + row[4:]).html
+
+
 def test_a_claim_with_bars_does_not_end_the_cell_it_stands_in() -> None:
     claim = SimpleNamespace(texts={"en": "g = ln |λ| is below 0."})
     ledger = [SimpleNamespace(key="lru/decay", claim=claim, state="held")]

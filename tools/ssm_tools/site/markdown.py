@@ -23,6 +23,8 @@ from ssm_tools.site.rules import parser
 from ssm_tools.site.tex import TexError, convert
 
 WIDE = 24  # letters of a formula in a line that a phone may not hold: it scrolls by itself
+COLUMNS = 4  # of a table that scrolls on a phone in any case
+WORDY = 40  # letters of a cell that such a table would break into a column of single words
 _KEPT = re.compile(r"<math>(?:(?!</math>).)*</math>[.,;:!?»)]+", re.DOTALL)  # no line ends within
 _TAG = re.compile(r"<[^>]*>")
 _SIZE = re.compile(r"(\d{1,4})(?:x(\d{1,4}))?")
@@ -70,6 +72,7 @@ def render(text: str, context: Context | None = None) -> Rendered:
     for opener, inline, closer in zip(tokens, tokens[1:], tokens[2:], strict=False):
         if opener.type == "th_open" and not inline.content:
             opener.tag = closer.tag = "td"  # the corner of a table heads nothing
+    _give_room_to_words(tokens)
     toc = [
         TocItem(int(token.tag[1:]), str(token.attrGet("id")), _plain(inline))
         for token, inline in pairwise(tokens)
@@ -77,6 +80,19 @@ def render(text: str, context: Context | None = None) -> Rendered:
     ]
     html = str(md.renderer.render(tokens, md.options, env))
     return Rendered(_KEPT.sub(r'<span class="kept">\g<0></span>', html), toc, context.faults)
+
+
+def _give_room_to_words(tokens: Sequence[Token]) -> None:
+    """Mark the long cells of tables of many columns: where these scroll, the cells need not fit."""
+    columns = 0
+    for opener, inline in pairwise(tokens):
+        match opener.type:
+            case "table_open":
+                columns = 0
+            case "th_open":
+                columns += 1
+            case "td_open" if columns >= COLUMNS and len(_plain(inline)) > WORDY:
+                opener.attrJoin("class", "words")
 
 
 @cache
