@@ -138,7 +138,9 @@ def test_packed_sequences(
         (4, 8192, 16, (4, 1), (1, 4)),
         (1, 32_768, 16, (1, 16), (1, 16)),
         (8, 4096, 17, (1, 2), (1, 2)),
-        (1, 64, 16, (1, 1), (1, 1)),
+        (1, 512, 16, (4, 1), (1, 4)),
+        (1, 512, 17, (1, 4), (1, 4)),
+        (1, 64, 16, (4, 1), (1, 1)),
     ],
 )
 def test_few_sequences_are_shared_out(
@@ -332,6 +334,13 @@ def test_bad_operands(change: dict[str, Any], message: str, device: torch.device
     moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in good.items()}
     with pytest.raises(ValueError, match=message):
         selective_scan(**moved)
+
+
+@pytest.mark.parametrize("backend", ["triton", "reference"])
+def test_unknown_options_are_refused(backend: str, device: torch.device) -> None:
+    x, A, B = (torch.ones(shape, device=device) for shape in ((1, 2, 3), (3, 4), (1, 2, 4)))
+    with pytest.raises(TypeError, match="delta_bias"):
+        selective_scan(x, x, -A, B, B, backend=backend, delta_bias=x[0, 0])  # type: ignore[call-arg]
 
 
 def test_complex_a_goes_through_the_reference(device: torch.device) -> None:

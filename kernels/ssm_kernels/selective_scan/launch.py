@@ -1,5 +1,6 @@
 """The operators of the selective scan: launches, shapes for the compiler, and gradients."""
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +27,8 @@ TOKENS = {(1, 1): 4, (2, 1): 8, (4, 1): 16, (2, 2): 8, (4, 2): 16}
 # into segments, which costs a second look at the tokens. H200, November 2026.
 FORWARD = {1: 960, 2: 480, 4: 240}
 BACKWARD = {1: 960, 2: 480}
+# A sequence of so many tiles is not cut: two launches more would take longer on the host.
+SHORT = 32
 # Warps that fill the device, and states that the registers of one lane hold.
 FULL, STATES = 1000, 16
 
@@ -96,13 +99,23 @@ class Geometry:
 
 def geometry(x: Tensor, B: Tensor, cu_seqlens: Tensor | None, *, forward: bool) -> Geometry:
     """Cut the work of `x` so that it fills the device."""
-    (b, length, d), (groups, n) = x.shape, B.shape[2:]
+    b, length, d = x.shape
+    _, _, groups, n = B.shape
     sequences = b if cu_seqlens is None else cu_seqlens.numel() - 1
-    one = Geometry(sequences, length, d, groups, n, cu_seqlens is not None, 1, 1)
+    return _cut(sequences, length, d, groups, n, cu_seqlens is not None, forward)
+
+
+@functools.lru_cache(maxsize=256)
+def _cut(
+    sequences: int, length: int, d: int, groups: int, n: int, packed: bool, forward: bool
+) -> Geometry:
+    one = Geometry(sequences, length, d, groups, n, packed, 1, 1)
     blocks = max(1, one.groups * one.blocks * sequences)
     for lanes, enough in (FORWARD if forward else BACKWARD).items():
         if blocks >= enough and (cut := replace(one, lanes=lanes)).even:
             return cut
+    if forward and one.tiles <= SHORT and (cut := replace(one, lanes=4)).even:
+        return cut
     # A segment shorter than 8 tiles would spend its time on starting.
     segments = min(max(1, one.tiles // 8), -(-FULL // blocks))
     return replace(one, segments=-(-one.tiles // -(-one.tiles // segments)))
@@ -121,7 +134,8 @@ def paired(cut: Geometry, *, with_states: bool) -> Geometry:
 
 def _scaled(A: Tensor) -> Tensor:
     """A as (n, d), so that its exponential is one of base 2."""
-    return (A.float() * LOG2E).t().contiguous()
+    out = A.new_empty(A.shape[::-1], dtype=torch.float32)
+    return torch.mul(A.detach().float().t(), LOG2E, out=out)
 
 
 def _by_state(h: Tensor | None) -> Tensor | None:
@@ -148,11 +162,12 @@ def _pack(B: Tensor, C: Tensor, cu: Tensor | None, cut: Geometry, states: int) -
     return bc
 
 
-def _flags(bias: Tensor | None, z: Tensor | None, softplus: bool, cut: Geometry) -> dict[str, Any]:
+@functools.lru_cache(maxsize=256)
+def _flags(bias: bool, z: bool, softplus: bool, packed: bool) -> dict[str, Any]:
     return {
-        "PACKED": cut.packed,
-        "HAS_Z": z is not None,
-        "HAS_BIAS": bias is not None,
+        "PACKED": packed,
+        "HAS_Z": z,
+        "HAS_BIAS": bias,
         "SOFTPLUS": softplus,
         "FAST": not triton.knobs.runtime.interpret,
     }
@@ -192,7 +207,7 @@ def scan(
     cut = geometry(x, B, cu_seqlens, forward=True)
     with_states = save or cut.segments > 1 or initial_state is not None
     walk = paired(cut, with_states=with_states)
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    y = x.new_empty(x.shape)
     states = _state(x, cut.slots if save else 0, cut)
     if not y.numel():
         return y, _state(x, cut.sequences, cut).zero_().transpose(1, 2).contiguous(), states
@@ -205,7 +220,7 @@ def scan(
     gate, z_stride = (None, 0) if z is None else _rows(z)
     start = _by_state(initial_state)
     ends = _state(x, cut.sequences * cut.segments, cut)
-    flags = _flags(dt_bias, z, softplus, cut)
+    flags = _flags(dt_bias is not None, z is not None, softplus, cut.packed)
     sizes = {"D": cut.d, "G": cut.groups, "N": cut.n, "ZS": z_stride}
     acc = x.new_empty(x.shape, dtype=torch.float32) if cut.n > STATES else None
     last = ends
@@ -269,7 +284,7 @@ def scan_backward(
     gate, z_stride = (None, 0) if z is None else _rows(z)
     parts = cut.sequences * cut.segments
     r = _by_state(dh)
-    flags = _flags(dt_bias, z, softplus, cut)
+    flags = _flags(dt_bias is not None, z is not None, softplus, cut.packed)
     sizes = {"D": cut.d, "G": cut.groups, "N": cut.n, "ZS": z_stride}
     if cut.segments > 1:
         passes = bc if cut.n <= STATES else _pack(B, C, cu_seqlens, cut, STATES)

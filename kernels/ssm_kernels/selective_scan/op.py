@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
-from ssm_kernels.backend import uses_triton
+from ssm_kernels.backend import once_a_kind, uses_triton
 from ssm_kernels.selective_scan import launch
 from ssm_ref.selective import selective_scan as definition
 
@@ -41,21 +41,35 @@ def selective_scan(
         raise ValueError("the triton backend takes a real A; use backend='reference' for complex A")
     if A.is_complex() or not uses_triton(backend, x):
         return definition.selective_scan_chunked(*operands, **options)
-    definition.check_selective_scan(operands, options)
-    tensors = [
-        *operands[:3],
-        B if B.ndim == 4 else B.unsqueeze(2),
-        C if C.ndim == 4 else C.unsqueeze(2),
+    if unknown := options.keys() - ScanOptions.__annotations__.keys():
+        raise TypeError(f"unknown options {sorted(unknown)}")
+    named = (
         options.get("D"),
         options.get("z"),
         options.get("dt_bias"),
         options.get("initial_state"),
-    ]
-    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    y, last, _ = launch.scan(
-        *tensors, options.get("cu_seqlens"), options.get("dt_softplus", False), save
+        options.get("cu_seqlens"),
     )
+    _check(*operands, *named)
+    if B.ndim == 3:
+        B, C = B.unsqueeze(2), C.unsqueeze(2)
+    tensors = (x, dt, A, B, C, *named)
+    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    y, last, _ = launch.scan(*tensors, options.get("dt_softplus", False), save)
     return y, last
+
+
+@once_a_kind
+def _check(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
+    D: Tensor | None, z: Tensor | None, dt_bias: Tensor | None,
+    initial_state: Tensor | None, cu_seqlens: Tensor | None,
+) -> None:  # fmt: skip
+    definition.check_selective_scan(
+        definition.Operands(x, dt, A, B, C),
+        {"D": D, "z": z, "dt_bias": dt_bias, "initial_state": initial_state,
+         "cu_seqlens": cu_seqlens},
+    )  # fmt: skip
 
 
 __all__ = ["ScanOptions", "launch", "selective_scan"]
