@@ -6,7 +6,7 @@ Takes `bytes_large.toml` (russian, whose texts `texts.sh` fetches): the rows of 
 parameters shared as well (FSDP2), twice the batch, and long sequences cut in as many parts as there
 are ranks, or in two where four ranks make a grid; then the rows of a model sixteen times as large,
 which fills a GPU, unlike the first. Rank 0 takes the same steps alone first, while the others wait.
-Operators are those of `ssm_kernels`, but for the sequence, which only the reference splits.
+Operators are those of `ssm_kernels`, and for the long sequences those of the reference as well.
 `--layouts` picks some of them; `--small` is a rehearsal, on CPUs as well.
 """
 
@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 from torch.cuda import nccl
 
-from ssm_kernels.accelerate import accelerate
+from ssm_kernels.train import accelerate_parts
 from ssm_ref.training.config import RunConfig, load_config
 from ssm_ref.training.execution import Ahead, Execution
 from ssm_ref.training.loop import Trainer, start_ranks
@@ -34,7 +34,7 @@ WARM_UP, STEPS = 4, 12
 LONG_WARM_UP, LONG_STEPS = 2, 5  # of the reference on 16,384 places: half a second each
 
 
-SHARDED = Execution(prepare=accelerate, sharded=True)
+SHARDED = Execution(prepare=accelerate_parts, sharded=True)
 
 
 def on_gpu() -> bool:
@@ -44,8 +44,8 @@ def on_gpu() -> bool:
 
 def measured(cfg: RunConfig, ranks: Ranks, how: Execution) -> dict[str, Any]:
     """The milliseconds of a step, the memory and the loss after the last of them."""
-    long = how.prepare is None
-    warm_up, steps = (LONG_WARM_UP, LONG_STEPS) if long else (WARM_UP, STEPS)
+    slow = how.prepare is None
+    warm_up, steps = (LONG_WARM_UP, LONG_STEPS) if slow else (WARM_UP, STEPS)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(cfg, Path(folder), ranks, how)
         drawn = trainer._draw(0)
@@ -64,6 +64,7 @@ def measured(cfg: RunConfig, ranks: Ranks, how: Execution) -> dict[str, Any]:
         ms = 1e3 * sorted(spent[warm_up:])[steps // 2]
         row = {
             "ranks": ranks.size,
+            "operators": "reference" if how.prepare is None else "triton",
             "batch": cfg.settings.batch_size,
             "length": cfg.data["length"],
             "parameters": sum(p.numel() for p in trainer.model.parameters()),
@@ -103,19 +104,24 @@ def main() -> None:
     few, many, long = (4, 8, (4, 64)) if args.small else (32, 64, (2, 16384))
     split = Execution(sequence_ranks=world.size)
     layouts = [
-        ("one GPU", changed(cfg, few, 1024), alone, Execution(prepare=accelerate)),
-        ("rows", changed(cfg, few, 1024), world, Execution(prepare=accelerate)),
+        ("one GPU", changed(cfg, few, 1024), alone, Execution(prepare=accelerate_parts)),
+        ("rows", changed(cfg, few, 1024), world, Execution(prepare=accelerate_parts)),
         ("rows and parameters", changed(cfg, few, 1024), world, SHARDED),
-        ("one GPU", changed(cfg, many, 1024), alone, Execution(prepare=accelerate)),
-        ("rows", changed(cfg, many, 1024), world, Execution(prepare=accelerate)),
+        ("one GPU", changed(cfg, many, 1024), alone, Execution(prepare=accelerate_parts)),
+        ("rows", changed(cfg, many, 1024), world, Execution(prepare=accelerate_parts)),
         ("one GPU", changed(cfg, *long), alone, Execution()),
         ("time", changed(cfg, *long), world, split),
     ]
     wide = dataclasses.replace(cfg, model=cfg.model | {"d_model": 2048, "d_ff": 4096})
     layouts += [
-        ("one GPU", wide, alone, Execution(prepare=accelerate)),
-        ("rows", wide, world, Execution(prepare=accelerate)),
+        ("one GPU", wide, alone, Execution(prepare=accelerate_parts)),
+        ("rows", wide, world, Execution(prepare=accelerate_parts)),
         ("rows and parameters", wide, world, SHARDED),
+    ]
+    fast = Execution(prepare=accelerate_parts)
+    layouts += [
+        ("one GPU", changed(cfg, *long), alone, fast),
+        ("time", changed(cfg, *long), world, dataclasses.replace(split, prepare=accelerate_parts)),
     ]
     if world.size == 4:
         layouts.append(("grid", changed(cfg, *long), world, Execution(sequence_ranks=2)))

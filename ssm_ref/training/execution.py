@@ -34,8 +34,6 @@ class Execution:
                 "workers must not be negative and seconds must be positive; got "
                 f"{self.workers} and {self.seconds}"
             )
-        if self.prepare is not None and self.sequence_ranks > 1:
-            raise ValueError("operators of another package cannot split a sequence over ranks")
 
 
 class Ahead(Generic[T]):

@@ -50,22 +50,38 @@ def split_linear_scan(a: Tensor, u: Tensor, ranks: Ranks) -> Tensor:
 
 
 def split_selective_scan(
-    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, ranks: Ranks, **options: Any
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    ranks: Ranks,
+    scan: Operator = selective_scan_chunked,
+    **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """`selective_scan` on this rank's part; neither `initial_state` nor `cu_seqlens` is taken."""
+    """`selective_scan` on this rank's part, by `scan`; options as in `split_ssd`."""
     _refuse_states(options)
     delta = _steps(dt, options)
     decay = torch.exp(delta.sum(dim=1)[..., None] * A)  # b d n
     parts: Any = {key: options[key] for key in ("dt_bias", "dt_softplus") if key in options}
-    _, end = selective_scan_chunked(x, dt, A, B, C, **parts)  # (1)
+    _, end = scan(x, dt, A, B, C, **parts)  # (1)
     before = state_before(decay.to(end.dtype), end, ranks)  # (2)
-    return selective_scan_chunked(x, dt, A, B, C, **options | {"initial_state": before})
+    return scan(x, dt, A, B, C, **options | {"initial_state": before})
 
 
 def split_ssd(
-    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, ranks: Ranks, **options: Any
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    ranks: Ranks,
+    scan: Operator = ssd_chunked,
+    **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """`ssd` on this rank's part; neither `initial_state` nor `cu_seqlens` is taken."""
+    """`ssd` on this rank's part, by `scan`; neither `initial_state` nor `cu_seqlens` is taken."""
     _refuse_states(options)
     delta = _steps(dt, options).clamp(*options.get("dt_limit", (0.0, torch.inf)))
     decay = torch.exp(delta.sum(dim=1) * A)  # b h
@@ -73,7 +89,7 @@ def split_ssd(
     before = state_before(
         decay.to(end.dtype), end, ranks, spread=lambda decay: decay[..., None, None]
     )
-    return ssd_chunked(x, dt, A, B, C, **options | {"initial_state": before})
+    return scan(x, dt, A, B, C, **options | {"initial_state": before})
 
 
 def split_causal_conv1d(

@@ -10,6 +10,7 @@ from ssm_ref.__main__ import main
 from ssm_ref.training.config import load_config
 from ssm_ref.training.loop import Trainer
 from ssm_ref.training.metrics import read_rows
+from ssm_ref.training.models import build_model
 from ssm_ref.training.ranks import Ranks
 
 
@@ -47,3 +48,25 @@ def test_a_captured_run_learns_what_one_launched_kernel_by_kernel_learns(config:
     resumed = Trainer(load_config(config), config.parent / "captured", Ranks(0, 1))
     assert resumed.step == 6
     assert resumed.validate(resumed.source).loss > 0
+
+
+@pytest.mark.parametrize("name", ["mamba", "mamba2"])
+def test_a_part_of_a_sequence_is_walked_by_our_scan(name: str) -> None:
+    table = {"name": name, "n_layers": 2, "d_model": 16}
+    if name == "mamba2":
+        table["d_head"] = 8
+    models = []
+    for ranks in (None, Ranks(0, 1)):
+        torch.manual_seed(0)
+        models.append(build_model(table, "model", {"vocab_size": 7}, ranks))
+    whole, split = models
+    on_kernels.accelerate_parts(split)
+    scans = [layer.branch.scan for layer in split.blocks]
+    assert [scan.keywords["scan"].__module__.split(".")[0] for scan in scans] == ["ssm_kernels"] * 2
+    ids = torch.randint(7, (2, 9))
+    a, b = whole(ids), split(ids)
+    torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5)
+    for y in (a, b):
+        y.square().sum().backward()
+    for p, q in zip(whole.parameters(), split.parameters(), strict=True):
+        torch.testing.assert_close(q.grad, p.grad, rtol=1e-3, atol=1e-4)

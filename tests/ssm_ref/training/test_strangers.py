@@ -133,7 +133,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"sharded": True}, "sharded parameters want the ranks of torchrun"),
     ({"workers": -1}, "workers must not be negative"),
     ({"seconds": 0.0}, "seconds must be positive"),
-    ({"sequence_ranks": 2, "prepare": torch.nn.Identity()}, "cannot split a sequence"),
     ({"sequence_ranks": 2}, "must divide the 1 rank"),
 ]
 
