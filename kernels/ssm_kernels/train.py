@@ -25,7 +25,7 @@ def accelerate_parts(model: nn.Module) -> nn.Module:
     for module in model.modules():
         scan = getattr(module, "scan", None)
         if isinstance(scan, partial) and scan.func in inner:
-            module.scan = partial(scan, scan=inner[scan.func])
+            module.scan = partial(scan, scan=inner[scan.func])  # type: ignore[assignment]
     return model
 
 
