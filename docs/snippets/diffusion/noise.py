@@ -18,7 +18,7 @@ for t, ax in zip(times, axes, strict=True):
     x_t = schedule.add_noise(picture, noise, torch.tensor([t]))
     ax.imshow(x_t[0], cmap="gray")
     ax.set(title=f"t = {t}", xticks=[], yticks=[], xlabel=f"{schedule.alpha_bar[t]:.3f}")
-figure.supxlabel("what is left of the picture's variance")
+figure.supxlabel("what is left of the image's variance")
 plt.show()
 
 # %% check

@@ -79,7 +79,7 @@ axes[1, 0].semilogx(list(right), list(right.values()), marker=".", base=2)
 axes[1, 0].axvline(256, color="gray", linestyle=":")
 axes[1, 0].set(title="induction heads, Mamba", xlabel="length", ylabel="accuracy")
 
-print("\nbytes_large, bits a byte that was held out")
+print("\nbytes_large, bits per held-out byte")
 for text in read_rows(EXPERIMENTS / "bytes_large.jsonl"):
     best = min(text["validation"], key=lambda point: point[1])
     points = [(step, nats / math.log(2)) for step, nats, _ in (best, text["validation"][-1])]

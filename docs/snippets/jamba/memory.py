@@ -22,7 +22,7 @@ fig, ax = plt.subplots(figsize=(6.5, 3))
 for layers, label in ((32, "all attention"), (4, "Jamba: 4 of 32"), (0, "all Mamba")):
     ax.loglog(lengths, [kept(layers, l) / 2**30 for l in lengths.tolist()], label=label)
     print(f"{label:15} at 262,144 tokens: {kept(layers, 2**18) / 2**30:6.2f} GiB")
-ax.set(xlabel="tokens read", ylabel="GiB a sequence", title="What one sequence takes")
+ax.set(xlabel="tokens read", ylabel="GiB per sequence", title="What one sequence takes")
 ax.legend()
 fig.tight_layout()
 

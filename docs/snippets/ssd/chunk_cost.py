@@ -22,7 +22,7 @@ fig, ax = plt.subplots(figsize=(6.5, 3))
 ax.loglog(chunks, counted, "o", label="counted by PyTorch")
 ax.loglog(chunks, formula, label="$2c(n + p) + 4np$")
 ax.axhline(4 * n * p, linestyle=":", color="gray")
-ax.set(xlabel="chunk c", ylabel="operations a token and head", title="The price of a chunk")
+ax.set(xlabel="chunk c", ylabel="operations per token and head", title="The price of a chunk")
 ax.legend()
 fig.tight_layout()
 for c, got, want in zip(chunks[2:6], counted[2:6], formula[2:6], strict=True):

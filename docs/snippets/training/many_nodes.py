@@ -17,7 +17,7 @@ halo = 4 * (cfg.d_conv - 1) * cfg.d_xBC
 states = 2 * bytes_sent(part, halo=halo, state=state, decay=4 * cfg.n_heads)  # there and back
 
 print(f"{parameters:,} parameters in a layer, {NODES} × {GPUS} ranks")
-print("MiB that a rank sends in a step, a layer:")
+print("MiB that a rank sends per step and layer:")
 for name, sent in {
     "states of one sequence, (3) there and back": states,
     "parameters in parts (FSDP2), (6)": sharding.bytes_sent(parameters, 0, NODES * GPUS),
