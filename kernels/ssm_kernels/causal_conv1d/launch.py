@@ -119,12 +119,12 @@ def conv_backward(
     flags = _flags(k, silu, bias is not None, init is not None, cu_seqlens is not None)
     sizes = (x.stride(0), x.stride(1), length, d)
     if not x.numel():
-        part = torch.zeros(1, k + 1, d, device=x.device)
+        part = torch.zeros(1, k + 1, d, dtype=torch.float32, device=x.device)
     elif k <= ROLLED_TAPS:
         block_d, warps = _channels(d, BACKWARD.warps)
         block_t = _tokens(length, BACKWARD.rows)
         blocks = ceil_div(length, block_t)
-        part = torch.empty(b * blocks, k + 1, d, device=x.device)
+        part = torch.empty(b * blocks, k + 1, d, dtype=torch.float32, device=x.device)
         launch_backward[(ceil_div(d, block_d) * blocks * b,)](
             x, weight, _row(bias), init, place, sequence, dy, dx, part, x.stride(0), length,
             STRIDE_T=x.stride(1), D=d, **flags,
@@ -228,13 +228,13 @@ def _wide_backward(
     """Shares of the gradients of taps and bias, and dx, for more than four taps: two passes."""
     (b, length, d), k = x.shape, weight.shape[1]
     sizes = (x.stride(0), x.stride(1), length, d)
-    g = torch.empty(b, length, d, device=x.device)
+    g = torch.empty(b, length, d, dtype=torch.float32, device=x.device)
     launch_wide[_wide_grid(x)](
         x, weight, bias, init, place, sequence, dy, g, *sizes, **flags, BACKWARD=True, **WIDE_TILE
     )
     dx = torch.empty(b, length, d, dtype=x.dtype, device=x.device)
     blocks = ceil_div(length, WIDE_TILE["BLOCK_T"])
-    part = torch.empty(b * blocks, k + 1, d, device=x.device)
+    part = torch.empty(b * blocks, k + 1, d, dtype=torch.float32, device=x.device)
     launch_wide_backward[_wide_grid(x)](
         x, weight, init, place, sequence, g, dx, part, *sizes,
         K=k, HAS_INIT=flags["HAS_INIT"], PACKED=flags["PACKED"], **WIDE_TILE,

@@ -35,7 +35,7 @@ def norm(
     rows_x, rows_z = _rows(x), None if z is None else _rows(z)
     rows, d = rows_x.shape
     y = x.new_empty(x.shape)
-    rstd = torch.empty(rows, groups, device=x.device)
+    rstd = torch.empty(rows, groups, dtype=torch.float32, device=x.device)
     if rows:
         share = FEW_SHARE if rows * groups < FEW else 512 if norm_before_gate else 1024
         blocks, warps = _blocks(d // groups, share)
@@ -73,7 +73,7 @@ def norm_backward(
     if not rows:
         return dx, torch.zeros_like(weight), dz
     programs = min(rows, PROGRAMS_BWD)
-    part = torch.empty(programs, d, device=x.device)
+    part = torch.empty(programs, d, dtype=torch.float32, device=x.device)
     blocks, warps = _blocks(d // groups, 1024)
     ahead = sum(blocks.values()) * (3 * x.element_size() + weight.element_size())
     launch_backward[(programs, groups)](

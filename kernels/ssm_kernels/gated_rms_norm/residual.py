@@ -34,7 +34,7 @@ def add_norm(
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
     rows = out.numel() // d
     total = x.new_empty(0) if y is None else torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    rstd = torch.empty(rows if save else 0, device=x.device)
+    rstd = torch.empty(rows if save else 0, dtype=torch.float32, device=x.device)
     if rows:
         block = power_of_2(d)
         launch_forward[(rows,)](
@@ -70,7 +70,7 @@ def add_norm_backward(
     if not rows:
         return dx, dy, torch.zeros_like(weight)
     programs = min(rows, PROGRAMS_BWD)
-    part = torch.empty(programs, d, device=total.device)
+    part = torch.empty(programs, d, dtype=torch.float32, device=total.device)
     block = power_of_2(d)
     launch_backward[(programs,)](
         total.contiguous(), weight.contiguous(), rstd,

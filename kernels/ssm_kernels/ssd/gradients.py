@@ -39,7 +39,7 @@ def state_gradients(
     """The gradient of C through states by part; in reverse that of B, and `keep`."""
     plan = call.plan
     chunks, parts = plan.count(plan.q), parts_of(plan, settings.STATE_SLICES)
-    gradient = torch.empty(parts, chunks, plan.q, plan.n, device=x.device)
+    gradient = torch.empty(parts, chunks, plan.q, plan.n, dtype=torch.float32, device=x.device)
     launch_state_gradients[(chunks, parts)](
         x, call.C, *decays, states, other, gradient, sums, keep, plan.table(plan.q, x.device),
         x.stride(0), call.C.stride(0), plan.length, plan.chunks, **plan.sizes,
@@ -52,7 +52,7 @@ def score_gradients(call: Call, decays: Sequence[Tensor], g: Tensor, sums: Tenso
     """The gradient of C Bᵀ by part, (parts, chunks, 3, t, s)."""
     plan = call.plan
     chunks, parts = plan.count(plan.q), parts_of(plan, settings.SCORES_SLICES)
-    dS = torch.empty(parts, chunks, 3, plan.tile, plan.tile, device=g.device)
+    dS = torch.empty(parts, chunks, 3, plan.tile, plan.tile, dtype=torch.float32, device=g.device)
     launch_score_gradients[(3 * chunks, parts)](
         call.x, call.B, call.C, g, *decays, dS, sums, plan.table(plan.q, g.device),
         call.x.stride(0), call.B.stride(0), call.C.stride(0), plan.length,
@@ -69,7 +69,9 @@ def value_gradients(
     plan, device = call.plan, g.device
     chunks, parts = plan.count(plan.q), parts_of(plan, settings.DX_SLICES)
     dx = torch.empty_like(g)
-    gx = torch.empty((2 * chunks, plan.h, plan.p) if call.skip == 2 else (0,), device=device)
+    gx = torch.empty(
+        (2 * chunks, plan.h, plan.p) if call.skip == 2 else (0,), dtype=torch.float32, device=device
+    )
     launch_value_gradients[(2 * chunks, parts)](
         call.x, call.B, call.C, call.D, g, leave, pairs, cum, dx, gx, sums,
         plan.table(plan.q, device), call.x.stride(0), call.B.stride(0), call.C.stride(0),
@@ -103,7 +105,9 @@ def decay_gradients(
     plan, device = call.plan, sums.device
     chunks = plan.count(plan.q)
     ddt = torch.empty(plan.b, plan.length, plan.h, dtype=call.dt.dtype, device=device)
-    dA, dbias, dD = (torch.empty(chunks, plan.h, device=device) for _ in range(3))
+    dA, dbias, dD = (
+        torch.empty(chunks, plan.h, dtype=torch.float32, device=device) for _ in range(3)
+    )
     block = min(8, power_of_2(plan.h))
     launch_decay_gradients[(chunks, ceil_div(plan.h, block))](
         call.dt, call.A, call.dt_bias, sums, keep, ddt, dA, dbias, dD,

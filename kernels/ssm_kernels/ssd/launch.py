@@ -51,7 +51,7 @@ def forward(
     call = call_of(x, dt, A, B, C, D, dt_bias, initial_state, cu_seqlens, softplus, limits)
     plan = call.plan
     y = torch.empty(x.shape, dtype=torch.float32 if wide else x.dtype, device=x.device)
-    end = torch.empty(plan.rows, plan.h, plan.p, plan.n, device=x.device)
+    end = torch.empty(plan.rows, plan.h, plan.p, plan.n, dtype=torch.float32, device=x.device)
     if not x.numel():
         return y, end
     pairs, *decays = _decays(call)
@@ -111,9 +111,11 @@ def backward(
         return tuple(x.new_empty(0) if t is None else torch.zeros_like(t) for t in zeros)  # type: ignore[return-value]
     g = rows_of(dy.to(x.dtype).contiguous())
     pairs, *decays = _decays(call)
-    sums = torch.empty(plan.count(plan.q), plan.slices, SUMS.value, plan.q, device=x.device)
-    keep = torch.empty(sums.shape[:2], device=x.device)
-    dinit = torch.empty(plan.rows, plan.h, plan.p, plan.n, device=x.device)
+    sums = torch.empty(
+        plan.count(plan.q), plan.slices, SUMS.value, plan.q, dtype=torch.float32, device=x.device
+    )
+    keep = torch.empty(sums.shape[:2], dtype=torch.float32, device=x.device)
+    dinit = torch.empty(plan.rows, plan.h, plan.p, plan.n, dtype=torch.float32, device=x.device)
     dend = None if dstate is None else dstate.float().contiguous()
     enter, leave = _walks(call, decays, g, dend, dinit)
     part_B = state_gradients(call, decays, call.x, leave, enter, sums, keep, reverse=True)
@@ -180,7 +182,9 @@ def _decays(call: Call) -> tuple[Tensor, Tensor, Tensor]:
     (chunks, h, q)."""
     plan, device = call.plan, call.x.device
     chunks = plan.count(plan.q)
-    cum, key = (torch.empty(chunks, plan.h, plan.q, device=device) for _ in range(2))
+    cum, key = (
+        torch.empty(chunks, plan.h, plan.q, dtype=torch.float32, device=device) for _ in range(2)
+    )
     pairs = torch.empty(chunks, plan.h, plan.q, dtype=torch.int64, device=device)
     block = min(16, power_of_2(plan.h))
     launch_decays[(chunks, ceil_div(plan.h, block))](
@@ -199,8 +203,10 @@ def _segments(
     segments = plan.count(plan.segment)
     if segments == plan.rows:
         return None, None
-    own = torch.empty(segments, plan.slices, plan.block_p, plan.n, device=x.device)
-    decay = torch.empty(segments, plan.h, device=x.device)
+    own = torch.empty(
+        segments, plan.slices, plan.block_p, plan.n, dtype=torch.float32, device=x.device
+    )
+    decay = torch.empty(segments, plan.h, dtype=torch.float32, device=x.device)
     launch_walk[(plan.slices * segments,)](
         x, B, *decays, None, own, decay, None, None,
         plan.table(plan.segment, x.device), plan.firsts(x.device), x.stride(0), B.stride(0),
