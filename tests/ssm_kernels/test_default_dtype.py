@@ -14,23 +14,25 @@ from ssm_kernels.ssd.op import ssd
 
 Outputs = tuple[Tensor, ...]
 
-TRITON = {"backend": "triton"}
 SCAN = {"x": (1, 40, 6), "dt": (1, 40, 6), "A": (6, 16), "B": (1, 40, 16), "C": (1, 40, 16)}
 SSD = {"x": (1, 40, 2, 16), "dt": (1, 40, 2), "A": (2,), "B": (1, 40, 1, 16), "C": (1, 40, 1, 16)}
 CALLS: dict[str, tuple[dict[str, tuple[int, ...]], Callable[..., Outputs]]] = {
-    "selective_scan": (SCAN, lambda *args: selective_scan(*args, dt_softplus=True, **TRITON)),
-    "ssd": (SSD, lambda *args: ssd(*args, dt_softplus=True, **TRITON)),
+    "selective_scan": (
+        SCAN,
+        lambda *args: selective_scan(*args, dt_softplus=True, backend="triton"),
+    ),
+    "ssd": (SSD, lambda *args: ssd(*args, dt_softplus=True, backend="triton")),
     "causal_conv1d": (
         {"x": (2, 9, 5), "weight": (5, 4)},
-        lambda x, w: causal_conv1d(x, w, **TRITON),
+        lambda x, w: causal_conv1d(x, w, backend="triton"),
     ),
     "causal_conv1d, long": (
         {"x": (2, 9, 5), "weight": (5, 7)},
-        lambda x, w: causal_conv1d(x, w, **TRITON),
+        lambda x, w: causal_conv1d(x, w, backend="triton"),
     ),
     "gated_rms_norm": (
         {"x": (3, 8), "weight": (8,), "z": (3, 8)},
-        lambda x, w, z: (gated_rms_norm(x, w, z, **TRITON),),
+        lambda x, w, z: (gated_rms_norm(x, w, z, backend="triton"),),
     ),
     "add_rms_norm": (
         {"x": (3, 8), "y": (3, 8), "weight": (8,)},
