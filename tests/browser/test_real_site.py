@@ -57,6 +57,47 @@ def test_pages_open_without_errors_and_fit_a_phone(page: Any, site: Path) -> Non
     assert not wide
 
 
+FOUND = {
+    "ru": {
+        "дискретизацию": "discretization", "матрицей": "realization", "собственное": "state_space",
+        "собственными значениями": "state_space", "свёрткой": "convolution",
+        "состояниях": "state_space", "распознаванию": "audio_mamba", "вниманием": "transformer",
+        "дельта-правилом": "delta_rule", "сегментацию": "segmentation",
+        "изображениями": "diffusion",
+        "мамбы": "mamba", "учёта состояний": "state_tracking", "с чего начать": "index#start",
+        "discretization": "discretization", "state tracking": "state_tracking", "rwkv7": "rwkv7",
+        "eigenvalue": "state_space", "hybrid": "hybrid_architectures", "decay": "ssd",
+        "fine-tuning": "mamba_architecture#finetuning", "detection": "detection",
+    },
+    "en": {
+        "дискретизация": "discretization", "свёртки": "convolution", "вниманием": "transformer",
+        "учёт состояний": "state_tracking", "гибриды": "hybrid_architectures",
+        "discretizing": "discretization", "quantization": "mamba_architecture#precision",
+        "rwkv7": "rwkv7", "mamba2": "mamba2", "segmentation": "segmentation",
+        "recognition": "audio_mamba#measured", "references": "references", "glossary": "glossary",
+        "when to use": "when_to_use", "zero-order hold": "discretization",
+        "parity": "state_tracking",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", FOUND)
+def test_search_puts_the_page_that_was_meant_first(page: Any, site: Path, language: str) -> None:
+    page.goto((site / language / "index.html").as_uri())
+    page.locator("[data-search-open]").click()
+    field, first = page.locator("dialog.search input"), page.locator("dialog.search li a").first
+    first_of = {}
+    for asked in FOUND[language]:
+        field.fill("")
+        page.locator("dialog.search li").first.wait_for(state="detached")
+        field.fill(asked)
+        first.wait_for(state="visible")
+        address, _, section = str(first.get_attribute("href")).partition("#")
+        name = address.rpartition("/")[2].removesuffix(".html")
+        first_of[asked] = name + (f"#{section}" if section else "")
+    assert first_of == FOUND[language]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_accessibility_violations(browser: Any, axe: Any, site: Path, scheme: Any) -> None:
     context = browser.new_context(color_scheme=scheme, reduced_motion="reduce")

@@ -20,7 +20,7 @@ from ssm_tools.site.markdown import Context, render
 from ssm_tools.site.measured import is_stale, measured_markdown
 from ssm_tools.site.model import read_glossary
 from ssm_tools.site.quotes import quote, without_marks
-from ssm_tools.site.search import stem, synonyms, words_of
+from ssm_tools.site.search import spellings, stem, synonyms, words_of
 from ssm_tools.site.strings import strings
 from ssm_tools.site.urls import page_path, relative, with_fragment
 from ssm_tools.site.verify import opened
@@ -78,6 +78,38 @@ def test_hyphens_divide_names_in_the_search_as_in_what_is_asked() -> None:
     vault = SimpleNamespace(notes={})
     found = synonyms(cast("Sources", SimpleNamespace(vault=vault, glossary=glossary)))
     assert found == {"delta rule": ["дельт прав"], "дельт прав": ["delta rule"]}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("правило", "правилом"),
+        ("ядро", "ядер"),
+        ("сверткой", "сверток"),
+        ("состояние", "состояниях"),
+        ("распознавание", "распознаванию"),
+        ("quantisation", "quantization"),
+        ("discretised", "discretizing"),
+        ("matrix", "matrices"),
+        ("recognition", "recognising"),
+    ],
+)
+def test_forms_of_a_word_have_one_stem(one: str, other: str) -> None:
+    assert stem(one) == stem(other)
+
+
+def test_a_word_is_found_in_both_spellings_and_without_its_hyphen() -> None:
+    assert set(spellings("quantisation")) == {"quantisation", "quantization"}
+    assert set(spellings("organized")) == {"organised", "organized"}
+    assert spellings("noise") == ("noise",)
+    assert {"rwkv-7", "rwkv7", "rwkv", "7"} <= set(words_of("RWKV-7 in short"))
+
+
+def test_what_stands_in_brackets_is_no_part_of_a_name() -> None:
+    glossary = [{"ru": "ядро", "en": "kernel (of a convolution)"}]
+    vault = SimpleNamespace(notes={})
+    found = synonyms(cast("Sources", SimpleNamespace(vault=vault, glossary=glossary)))
+    assert found == {"kernel": ["ядр"], "ядр": ["kernel"]}
 
 
 def test_notes_of_the_glossary_speak_the_language_of_the_page() -> None:

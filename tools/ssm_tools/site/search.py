@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from functools import cache
 from html import unescape
+from math import log2
 
 import snowballstemmer
 
@@ -24,7 +25,18 @@ _SKIPPED = re.compile(
 _TAG = re.compile(r"<[^>]+>")
 _SECTION = re.compile(r'<h([2-4]) id="([^"]*)">(.*?)</h\1>', re.DOTALL)
 _SPACE = re.compile(r"\s+")
-TITLE, HEADING, BODY, MOST = 12, 5, 1, 60
+TITLE, DESCRIPTION, HEADING, MOST = 20, 6, 6, 60
+LISTED = 0.4  # the text of glossary, ledger and code pages: they name everything once
+CODE = 0.2  # the title of a page of code: the note of that name comes first
+# Stems that one word has: a fleeting vowel, a noun that looks like a verb, an irregular plural.
+ALIKE = {
+    "правил": "прав", "ядер": "ядр", "чисел": "числ", "окон": "окн", "сверток": "свертк",
+    "ячеек": "ячейк", "ошибок": "ошибк", "оценок": "оценк", "картинок": "картинк",
+    "рамок": "рамк", "настроек": "настройк", "нормировок": "нормировк", "ссылок": "ссылк",
+    "ловушек": "ловушк", "меток": "метк", "выборок": "выборк", "matric": "matrix",
+    "recognit": "recogn", "recogniz": "recogn",
+}  # fmt: skip
+_BRITISH = re.compile(r"(?<=[a-z]{3})is(?=(?:e[drs]?|ers?|ing|ations?)$)")
 SHOWN = 240
 
 
@@ -42,16 +54,26 @@ def _stemmers() -> tuple[snowballstemmer.RussianStemmer, snowballstemmer.English
 def stem(word: str) -> str:
     """Return the stem of a folded word in the language of its letters."""
     russian, english = _stemmers()
-    chosen = russian if any("а" <= letter <= "я" for letter in word) else english
-    return str(chosen.stemWord(word))
+    if any("а" <= letter <= "я" for letter in word):
+        found = str(russian.stemWord(word))
+    else:
+        found = str(english.stemWord(_BRITISH.sub("iz", word)))
+    return ALIKE.get(found, found)
 
 
 def words_of(text: str) -> list[str]:
-    """Return the folded words of a text; parts of hyphenated words count as well."""
+    """Return the folded words of a text; a hyphenated word is also its parts and one word."""
     found = WORD.findall(fold(text))
-    if "-" in text:
-        found += [part for word in found if "-" in word for part in word.split("-")]
-    return found
+    joined = [word for word in found if "-" in word]
+    found += [part for word in joined for part in word.split("-")]
+    return found + [word.replace("-", "") for word in joined]
+
+
+def spellings(word: str) -> tuple[str, ...]:
+    """Return a word in the two spellings of English: `quantisation`, `quantization`."""
+    american = _BRITISH.sub("iz", word)
+    british = re.sub(r"(?<=[a-z]{3})iz(?=(?:e[drs]?|ers?|ing|ations?)$)", "is", word)
+    return tuple(dict.fromkeys((word, american, british)))
 
 
 def text_of(html: str) -> str:
@@ -82,27 +104,45 @@ def search_file(sources: Sources, language: str, pages: list[Page]) -> dict[str,
     postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
     forms: set[str] = set()
     for page in pages:
-        if page.kind in ("graph", "lost") or page.address.endswith(("/references.html",)):
+        if page.kind in ("graph", "lost"):
             continue
         aliases = " ".join(page.note.aliases) if page.note else ""
-        for identity, heading, text in sections(page):
+        named_only = page.address.endswith("references.html")  # or every name would lead there
+        for identity, heading, text in [("", "", "")] if named_only else sections(page):
             number = len(documents)
             path = page.address.removeprefix(f"{language}/") if language else page.address
             title = page.title if not heading else f"{page.title} › {heading}"
-            documents.append([path, identity, title, text[:SHOWN]])
-            named = f"{page.title} {aliases} {page.description}" if not heading else ""
+            also = page.note.aliases if page.note and not heading else ()
+            documents.append([path, identity, title, text[:SHOWN], *map(_key, also)])
+            slug = page.address.rpartition("/")[2].removesuffix(".html")
+            named = f"{page.title} {aliases} {slug}"
+            of_page = page.description if not heading else ""
+            weigh = 1.0 if page.note else LISTED
             found: Counter[str] = Counter()
-            for piece, weight in ((named, TITLE), (heading, HEADING), (text, BODY)):
-                words = Counter(words_of(piece))
+            pieces = [(of_page, DESCRIPTION), (heading, HEADING)]
+            if not heading:
+                pieces.append((named, round(TITLE * CODE) if page.kind == "api" else TITLE))
+            for piece, weight in pieces:
+                words = set(words_of(piece))
                 forms.update(words)
-                for word, times in words.items():
-                    found[stem(word)] += weight * times
+                for root in {stem(word) for word in words}:
+                    found[root] += weight
+            met: Counter[str] = Counter()
+            for word, times in Counter(words_of(text)).items():
+                forms.add(word)
+                met[stem(word)] += times
+            for root, times in met.items():
+                found[root] += max(1, round(weigh * (1 + 2 * log2(times))))
             for root, score in found.items():
                 postings[root].append((number, min(score, MOST)))
     data = {
         "docs": documents,
         "post": {root: _flat(scores) for root, scores in sorted(postings.items())},
-        "forms": {word: root for word in sorted(forms) if (root := stem(word)) != word},
+        "forms": {
+            word: root
+            for word in sorted({spelt for form in forms for spelt in spellings(form)})
+            if (root := stem(word)) != word
+        },
         "same": synonyms(sources),
     }
     address = f"{language}/search-index.js".lstrip("/")
@@ -118,6 +158,11 @@ def _flat(scores: list[tuple[int, int]]) -> list[int]:
     return flat
 
 
+def _key(name: str) -> str:
+    """The stems of a name, as the page's script makes them of what is asked."""
+    return " ".join(stem(word) for word in PART.findall(fold(name)))
+
+
 def synonyms(sources: Sources) -> dict[str, list[str]]:
     """Return, for each term of the glossary and each title, as stems, its other names."""
     same: dict[str, list[str]] = defaultdict(list)
@@ -131,9 +176,7 @@ def synonyms(sources: Sources) -> dict[str, list[str]]:
         names = [entry.get("ru"), entry.get("en"), *(given if isinstance(given, list) else [given])]
         terms.append([str(name) for name in names if name])
     for names in terms:
-        keys = list(dict.fromkeys(
-            " ".join(stem(word) for word in PART.findall(fold(name))) for name in names
-        ))  # fmt: skip
+        keys = list(dict.fromkeys(_key(name.partition(" (")[0]) for name in names))
         for key in keys:
             same[key] += [other for other in keys if other != key and other not in same[key]]
     return {key: others for key, others in sorted(same.items()) if others}

@@ -134,14 +134,13 @@
     const exact = index.forms.get(word) ?? (index.post.has(word) ? word : null), found = new Map();
     if (exact) found.set(exact, 1);
     if (last && word.length > 2) for (const r of starting(word)) if (!found.has(r)) found.set(r, .6);
-    /* a form that no page has: the longest beginning that is some stem, or begins one */
-    for (let n = word.length - 1; !found.size && n >= Math.max(3, word.length - 4); n--) {
-      const cut = word.slice(0, n);
-      if (index.post.has(cut)) found.set(cut, .7);
-      else if (n > 4) for (const r of starting(cut)) found.set(r, .4);
-    }
+    /* a form that no page has: the longest beginning that is some stem, or else that begins one */
+    const least = Math.max(3, word.length - 5);
+    for (let n = word.length - 1; !found.size && n >= least; n--) if (index.post.has(word.slice(0, n))) found.set(word.slice(0, n), .7);
+    for (let n = word.length - 1; !found.size && n >= Math.max(5, least); n--) for (const r of starting(word.slice(0, n))) found.set(r, .4);
     return found;
   };
+  const small = new Set("а в во для до за и из или как к на не о об по с со у чего что это a an and are by does for how in is of on the to what with".split(" "));
   const scored = roots => {
     const sum = new Map();
     for (const [r, factor] of roots) {
@@ -153,8 +152,9 @@
     }
     return sum;
   };
-  const all = words => {
+  const all = asked => {
     let total = null;
+    const said = asked.filter(word => !small.has(word)), words = said.length ? said : asked;
     words.forEach((word, i) => {
       const one = scored(rootsOf(word, i === words.length - 1));
       if (total === null) { total = one; return; }
@@ -170,24 +170,25 @@
     for (let n = word.length; n >= Math.max(4, word.length - 5); n--) if (index.named.has(word.slice(0, n))) return word.slice(0, n);
     return word;
   };
-  /* the page that is called so, in whatever form, comes first */
-  const called = (doc, asked) => {
-    const [, id, title] = index.data.docs[doc], name = id ? "" : plain(title).map(nameRoot).join(" ");
-    return name === asked ? 3 : 1;
+  /* the page that is called so, in whatever form, comes first; then the one whose name says little else */
+  const called = (doc, names) => {
+    const [, id, title, , ...also] = index.data.docs[doc], name = id ? [] : plain(title).map(nameRoot);
+    return Math.max(...names.map(asked => [name.join(" "), ...also].includes(asked.join(" ")) ? 3 : asked.every(r => name.includes(r)) ? 1 + asked.length / name.length : 1));
   };
   const find = query => {
     const words = plain(query);
     if (!words.length) return [];
-    const total = all(words), key = words.map(nameRoot), asked = key.join(" ");
+    const total = all(words), key = words.map(nameRoot), names = [key];
     for (let from = 0; from < key.length; from++) for (let to = from + 1; to <= key.length; to++) {
       for (const other of index.data.same[key.slice(from, to).join(" ")] ?? []) {
         const parts = other.split(" ").map(r => scored(new Map([[r, .8]])));
+        if (to - from === key.length) names.push(other.split(" "));
         for (const [doc, s] of parts[0]) {
           if (parts.every(p => p.has(doc))) total.set(doc, Math.max(total.get(doc) ?? 0, s));
         }
       }
     }
-    for (const [doc, s] of total) total.set(doc, s * called(doc, asked));
+    for (const [doc, s] of total) total.set(doc, s * called(doc, names));
     return [...total].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 30).map(([doc]) => index.data.docs[doc]);
   };
   let chosen = -1;
