@@ -40,6 +40,11 @@ def flowchart(text: str) -> str | None:
         for a, b, _, name in chart.edges
     )
     arrange(chart)
+    if chart.down and any(len(words) > SHORT for *_, words in chart.edges):
+        _words_apart(chart, LONG)
+        for box in chart.boxes.values():
+            box.layer = 0
+        arrange(chart)
     width = _frame_of(chart)[2]
     if width <= ROOM + 2 * MARGIN:
         return f'<figure class="flowchart" tabindex="0">{_draw(chart, said)}</figure>\n'
