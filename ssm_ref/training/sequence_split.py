@@ -143,8 +143,9 @@ def _end_of_ssd(x: Tensor, delta: Tensor, A: Tensor, B: Tensor) -> Tensor:
         later = pad(delta[:, 1:], (0, 0, 0, 1))
         after = later.flip(1).cumsum(dim=1).flip(1)  # b l h
         weighted = (delta * torch.exp(A * after))[..., None] * x  # b l h p
-        heads = B.to(delta.dtype).repeat_interleave(x.shape[2] // B.shape[2], dim=2)
-        return torch.einsum("blhp,blhn->bhpn", weighted, heads)
+        of_group = weighted.unflatten(2, (B.shape[2], -1))  # b l g k p: B is not repeated per head
+        end = torch.einsum("blgkp,blgn->bgkpn", of_group, B.to(delta.dtype))
+        return end.flatten(1, 2)  # b h p n
 
 
 def _steps(dt: Tensor, options: dict[str, Any]) -> Tensor:
