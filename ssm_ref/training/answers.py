@@ -7,7 +7,6 @@ from the head is most of a step.
 from typing import TypeGuard
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ssm_ref.language_model import LanguageModel
 from ssm_ref.training.batch import Batch
@@ -21,20 +20,13 @@ def answers_of(batch: Batch) -> tuple[Batch, Tensor]:
 
 
 def has_answers(model: nn.Module) -> TypeGuard[LanguageModel]:
-    """Whether `logits_at` does what the model does: the shell, unchanged, that keeps its layers."""
-    return (
-        isinstance(model, LanguageModel)
-        and type(model).forward is LanguageModel.forward
-        and not model.cfg.checkpoint_layers
-    )
+    """Whether `logits_at` computes what the model does: it is the shell, with nothing changed."""
+    return isinstance(model, LanguageModel) and type(model).forward is LanguageModel.forward
 
 
 def logits_at(model: LanguageModel, ids: Tensor, places: Tensor) -> Tensor:
     """The logits (answers, vocab) that `model(ids)` has at `places` of its rows joined."""
     dtype, x = model._embed(ids, ndim=2)
     for layer in model.blocks:
-        if model.cfg.checkpoint_layers and model.training:
-            x = checkpoint(layer, x, dtype, use_reentrant=False)
-        else:
-            x = layer(x, dtype)
+        x = layer(x, dtype)
     return model._logits(x.flatten(0, 1).index_select(0, places), dtype)

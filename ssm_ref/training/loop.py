@@ -88,8 +88,8 @@ class Trainer:
             self.model = how.prepare(self.model)
         if how.answers_only and not has_answers(self.model):
             raise ValueError(
-                f"{cfg.where('model')}: answers only are for a language model of one shell without "
-                f"checkpoint_layers; got {type(self.model).__name__}"
+                f"{cfg.where('model')}: answers only are for a language model of one shell; got "
+                f"{type(self.model).__name__}"
             )
         self.model.to(self.device)
         if how.sharded:

@@ -54,22 +54,6 @@ def test_loss_and_gradients_are_those_of_all_logits(pattern: str) -> None:
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize(("recompute", "walks"), [(False, 1), (True, 2)])
-def test_layers_are_recomputed_where_the_model_says_so(recompute: bool, walks: int) -> None:
-    table = {"name": "mamba", "n_layers": 2, "d_model": 16, "checkpoint_layers": recompute}
-    model = build_model(table, "model", {"vocab_size": 32})
-    assert has_answers(model)
-    walked = []
-    for layer in model.blocks:
-        layer.branch.register_forward_pre_hook(lambda branch, _: walked.append(branch))
-    few, places = answers_of(
-        AssociativeRecall(length=24, pairs=4, vocab=32).draw(2, generator(0, 0, 0))
-    )
-    loss = total_loss(logits_at(model, few.inputs, places), few.targets)
-    torch.autograd.grad(loss, list(model.parameters()))
-    assert len(walked) == walks * len(model.blocks)
-
-
 def test_a_run_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(CONFIG.format(name="mamba"))
@@ -91,9 +75,6 @@ def test_refuses_a_model_that_is_not_the_shell_alone_and_several_ranks(tmp_path:
     with pytest.raises(ValueError, match=r"answers only are for a language model.*got Hymba"):
         Trainer(hymba, tmp_path / "out", Ranks(0, 1), how)
     path = tmp_path / "run.toml"
-    path.write_text(CONFIG.format(name="mamba") + "checkpoint_layers = true\n")
-    with pytest.raises(ValueError, match="without checkpoint_layers; got Mamba"):
-        Trainer(load_config(path), tmp_path / "out", Ranks(0, 1), how)
     path.write_text(CONFIG.format(name="mamba"))
     with pytest.raises(ValueError, match="by one process; got 2"):
         Trainer(load_config(path), tmp_path / "out", Ranks(0, 2), how)
