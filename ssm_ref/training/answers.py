@@ -7,6 +7,7 @@ from the head is most of a step.
 from typing import TypeGuard
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ssm_ref.language_model import LanguageModel
 from ssm_ref.training.batch import Batch
@@ -28,5 +29,8 @@ def logits_at(model: LanguageModel, ids: Tensor, places: Tensor) -> Tensor:
     """The logits (answers, vocab) that `model(ids)` has at `places` of its rows joined."""
     dtype, x = model._embed(ids, ndim=2)
     for layer in model.blocks:
-        x = layer(x, dtype)
+        if model.cfg.checkpoint_layers and model.training:
+            x = checkpoint(layer, x, dtype, use_reentrant=False)
+        else:
+            x = layer(x, dtype)
     return model._logits(x.flatten(0, 1).index_select(0, places), dtype)

@@ -54,6 +54,22 @@ def test_loss_and_gradients_are_those_of_all_logits(pattern: str) -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize(("recompute", "walks"), [(False, 1), (True, 2)])
+def test_layers_are_recomputed_where_the_model_says_so(recompute: bool, walks: int) -> None:
+    table = {"name": "mamba", "n_layers": 2, "d_model": 16, "checkpoint_layers": recompute}
+    model = build_model(table, "model", {"vocab_size": 32})
+    assert has_answers(model)
+    walked = []
+    for layer in model.blocks:
+        layer.branch.register_forward_pre_hook(lambda branch, _: walked.append(branch))
+    few, places = answers_of(
+        AssociativeRecall(length=24, pairs=4, vocab=32).draw(2, generator(0, 0, 0))
+    )
+    loss = total_loss(logits_at(model, few.inputs, places), few.targets)
+    torch.autograd.grad(loss, list(model.parameters()))
+    assert len(walked) == walks * len(model.blocks)
+
+
 def test_a_run_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(CONFIG.format(name="mamba"))
