@@ -50,7 +50,7 @@ def backlinks_html(sources: Sources, note: Note) -> str:
             rows.append(
                 f'<li><span class="backlink__where"><a href="{href}">{where}</a> '
                 f'<span class="backlink__kind">{kind}</span></span>'
-                f"<q>{quote(before, 140, end=True)}<mark>{escape(link.shown)}</mark>"
+                f"<q>{quote(before, 140, end=True)}<mark>{escape(link.shown.replace('`', ''))}</mark>"
                 f"{quote(after, 140)}</q></li>"
             )
         if len(many) > QUOTED:

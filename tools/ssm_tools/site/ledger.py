@@ -45,7 +45,8 @@ def ledger_page(sources: Sources, language: str) -> Page:
 def _row(sources: Sources, entry: LedgerEntry, address: str, tongue: str) -> str:
     state = escape(claim_state(entry.state, tongue))
     return (
-        f'<tr id="{escape(entry.key)}"><td>{escape(entry.claim.texts.get(tongue, ""))}</td>'
+        f'<tr id="{escape(entry.key)}">'
+        f'<td class="words">{escape(entry.claim.texts.get(tongue, ""))}</td>'
         f'<td><span class="state state--{entry.state}">{state}</span></td>'
         f"<td>{_evidence(sources, entry, address)}</td></tr>"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from html import escape
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -25,6 +26,7 @@ from ssm_tools.site.tex import TexError, convert
 WIDE = 24  # letters of a formula in a line that a phone may not hold: it scrolls by itself
 COLUMNS = 4  # of a table that scrolls on a phone in any case
 WORDY = 40  # letters of a cell that such a table would break into a column of single words
+LONG = 110  # letters of a cell for which a table of three columns has no room on a phone either
 _KEPT = re.compile(r"<math>(?:(?!</math>).)*</math>[.,;:!?»)]+", re.DOTALL)  # no line ends within
 _TAG = re.compile(r"<[^>]*>")
 _SIZE = re.compile(r"(\d{1,4})(?:x(\d{1,4}))?")
@@ -91,7 +93,9 @@ def _give_room_to_words(tokens: Sequence[Token]) -> None:
                 columns = 0
             case "th_open":
                 columns += 1
-            case "td_open" if columns >= COLUMNS and len(_plain(inline)) > WORDY:
+            case "td_open" if len(_plain(inline)) > (
+                WORDY if columns >= COLUMNS else LONG if columns == COLUMNS - 1 else inf
+            ):
                 opener.attrJoin("class", "words")
 
 
