@@ -46,11 +46,12 @@ def backlinks_html(sources: Sources, note: Note) -> str:
                 without_marks(text, sources.papers, tongue) for text in (link.before, link.after)
             )
             where = escape(section or other.title)
+            shown = escape(link.shown.replace("`", ""))  # code of the text is said, not set
             href = escape(with_fragment(page, fragment))
             rows.append(
                 f'<li><span class="backlink__where"><a href="{href}">{where}</a> '
                 f'<span class="backlink__kind">{kind}</span></span>'
-                f"<q>{quote(before, 140, end=True)}<mark>{escape(link.shown.replace('`', ''))}</mark>"
+                f"<q>{quote(before, 140, end=True)}<mark>{shown}</mark>"
                 f"{quote(after, 140)}</q></li>"
             )
         if len(many) > QUOTED:
