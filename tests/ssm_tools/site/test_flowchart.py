@@ -127,7 +127,7 @@ def test_everything_is_drawn_and_said() -> None:
         " e --- f\n end"
     )
     assert svg is not None
-    assert svg.count("<rect") == 7
+    assert svg.count("<rect") == 8  # six boxes, a group and the ground of "yes"
     assert svg.count('class="tip"') == 4
     assert "x &lt; y → + (yes)" in svg
     assert ">G</text>" in svg

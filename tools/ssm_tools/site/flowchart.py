@@ -159,6 +159,7 @@ def wrapped(label: str, letters: int = LONG) -> list[str]:
 def _draw(chart: Chart, said: str, kind: str = "") -> str:
     shown = [_frame(chart, number) for number in range(1, len(chart.groups))]
     shown += [_edge(chart, number) for number in range(len(chart.edges))]
+    shown += [_words(chart, number) for number in range(len(chart.edges))]
     shown += [_shape(box) for box in chart.boxes.values()]
     left, top, width, height = _frame_of(chart)
     name = f' class="{kind}"' if kind else ""
@@ -216,18 +217,28 @@ def _frame(chart: Chart, group: int) -> str:
 
 
 def _edge(chart: Chart, number: int) -> str:
-    _, _, arrow, said = chart.edges[number]
+    arrow = chart.edges[number][2]
     way = chart.ways[number]
     path = f"M{_at(way[0])}"
     for before, after in pairwise(way):
         path += _bend(before, after, down=chart.down)
     dashed = ' class="dashed"' if "." in arrow else ""
     head = _tip(way, chart) if arrow.endswith(">") else ""
-    name = ""
-    if said:
-        x, y = (way[0][0] + way[1][0]) / 2, (way[0][1] + way[1][1]) / 2
-        name = f'<text class="said" x="{x:.0f}" y="{y + 4:.0f}">{escape(said)}</text>'
-    return f'<path{dashed} d="{path}"/>{head}{name}'
+    return f'<path{dashed} d="{path}"/>{head}'
+
+
+def _words(chart: Chart, number: int) -> str:
+    """What is said at an edge, on a ground that hides the line behind it."""
+    said, way = chart.edges[number][3], chart.ways[number]
+    if not said:
+        return ""
+    x, y = (way[0][0] + way[1][0]) / 2, (way[0][1] + way[1][1]) / 2
+    width = SMALL * written(said)
+    return (
+        f'<rect class="ground" x="{x - width / 2:.0f}" y="{y - LINE / 2:.0f}" '
+        f'width="{width:.0f}" height="{LINE:.0f}"/>'
+        f'<text class="said" x="{x:.0f}" y="{y + 4:.0f}">{escape(said)}</text>'
+    )
 
 
 def _at(point: Point) -> str:
