@@ -41,6 +41,20 @@ def test_newest_run_of_ours_or_of_a_peer_alone() -> None:
     assert last_run([]) == []
 
 
+def test_what_the_newest_run_left_out_is_filled_in_where_the_sources_are_the_same() -> None:
+    here = {"device": "card", "commit": "c", "source_hash": "h"}
+    first = [
+        row("ssm_kernels", 9.0, run="a", **here),
+        row("ssm_kernels", 5000.0, run="a", **here, **{"pass": "cold_fwd"}),
+        row("peer", 1.5, run="a", **here),
+    ]
+    second = [row("ssm_kernels", 1.0, run="b", **here)]
+    assert last_run(first + second) == [first[1], first[2], second[0]]
+    assert best_ratio(last_run(first + second)) is None  # ratios are those of one run
+    for key in here:
+        assert last_run([*first, {**second[0], key: "other"}]) == [{**second[0], key: "other"}]
+
+
 def test_lengths_are_drawn_per_token() -> None:
     rows = [row("ssm_kernels", l / 1000, shape={"b": 2, "l": l}) for l in (512, 2048, 8192)]
     rows += [row("peer", 1.0, shape={"b": 1, "l": l}) for l in (512, 2048)]

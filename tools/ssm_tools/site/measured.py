@@ -34,12 +34,30 @@ def _read(path: Path, stamp: int) -> tuple[Row, ...]:
 
 
 def last_run(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows of the newest run in which ours was timed, or a peer that stands alone."""
+    """Return the rows of the newest run in which ours was timed, or a peer that stands alone.
+
+    What that run left out is filled in from others on the same card and at the same commit.
+    """
     ours = [row for row in rows if row["impl"] == OURS] or list(rows)
     if not ours:
         return []
     newest = max(reversed(ours), key=lambda row: str(row.get("date", "")))  # of a day, the last
-    return [row for row in rows if row.get("run") == newest.get("run")]
+    found = [row for row in rows if row.get("run") == newest.get("run")]
+    timed = {_what(row) for row in found}
+    return [
+        row
+        for row in rows
+        if row.get("run") == newest.get("run")
+        or (_where(row) == _where(newest) and None not in _where(row) and _what(row) not in timed)
+    ]
+
+
+def _what(row: Row) -> tuple[str, ...]:
+    return tuple(str(row.get(key)) for key in ("impl", "pass", "shape", "dtype"))
+
+
+def _where(row: Row) -> tuple[Any, ...]:
+    return row.get("device"), row.get("commit"), row.get("source_hash")
 
 
 def best_ratio(rows: Sequence[Row]) -> tuple[float, Row, Row] | None:
@@ -55,7 +73,7 @@ def best_ratio(rows: Sequence[Row]) -> tuple[float, Row, Row] | None:
             peer
             for peer in rows
             if peer["impl"] not in (OURS, "reference")
-            and all(peer.get(key) == mine.get(key) for key in ("pass", "shape", "dtype"))
+            and all(peer.get(key) == mine.get(key) for key in ("pass", "shape", "dtype", "run"))
         ]
         if peers:
             fastest = min(peers, key=lambda row: float(row["ms"]))
