@@ -31,7 +31,7 @@ def api_pages(sources: Sources, language: str) -> list[Page]:
     index = sources.generated("api/index", language)
     rows = "".join(
         f'<li><a href="{relative(page.address, index)}">{page.title}</a>'
-        f"<small>{' · '.join(module.rpartition('.')[2] for module in groups[name])}</small></li>"
+        f"<small>{' · '.join(map(_shown, groups[name]))}</small></li>"
         for page, name in zip(pages, groups, strict=True)
     )
     text = "".join(
@@ -39,6 +39,12 @@ def api_pages(sources: Sources, language: str) -> list[Page]:
     )
     listing = f'<ul class="cards">{rows}</ul>'
     return [*pages, Page(index, language, words["api"], listing, "list", markdown=text)]
+
+
+def _shown(module: str) -> str:
+    """The last name of a module; an operator's is that of its package: all are called `op`."""
+    *_, package, name = module.split(".")
+    return package if name == "op" else name
 
 
 def _title(name: str, tongue: str) -> str:

@@ -100,7 +100,7 @@ def topics_page(sources: Sources, language: str, graph: TopicGraph, address: str
 def _card(sources: Sources, note: Note, address: str) -> str:
     colour = hue(family_of(sources, note))
     href = escape(relative(sources.addresses[note.id], address))
-    about = escape(description_of(note)[:160])
+    about = escape(description_of(note))
     return (
         f'<li style="--hue:{colour}"><a href="{href}">{escape(note.title)}</a>'
         f"<small>{about}</small></li>"
