@@ -18,6 +18,10 @@ def above_chance(accuracy, classes):
     return (accuracy - 1 / classes) / (1 - 1 / classes)
 
 
+def steps(row):
+    return f"{row['steps']:,} of {row['planned']:,}"
+
+
 NAMES = {
     "mamba": "Mamba, (0, 1)",
     "mamba_negative": "Mamba, (-1, 1)",
@@ -34,20 +38,38 @@ PUBLISHED = {
         "deltanet_negative": 0.971,
     },
 }
+INDUCTION = {
+    "mamba": "Mamba",
+    "mamba_decayed": "Mamba, lr to 0",
+    "attention_large_batch": "attention, batch 128",
+    "s4_large_batch": "S4, batch 128",
+    "attention": "attention",
+}
 
 # %% shown
-print("at the length of training     steps of planned      right   published")
+print("at the length of training       steps of planned      right   published")
 for experiment, variant, theirs in (
     ("selective_copying", "mamba_small_batch", "0.998"),
-    ("induction_heads", "mamba", "1.000"),
-    ("induction_heads", "attention", "1.000"),
     ("copying", "attention", ""),
     ("copying", "mamba", ""),
 ):
     row = runs(experiment)[variant]
     name = f"{experiment}, {variant.partition('_')[0]}"
-    steps = f"{row['steps']:,} of {row['planned']:,}"
-    print(f"{name:28}{steps:>18}{row['final']['accuracy']:11.3f}   {theirs}".rstrip())
+    print(f"{name:30}{steps(row):>18}{row['final']['accuracy']:11.3f}   {theirs}".rstrip())
+
+heads = read_rows(EXPERIMENTS / "induction_heads_paper.jsonl")
+lengths = [64, 128, 256, *(entry["changed"]["length"] for entry in heads[0]["evaluate"][2:])]
+print("\ninduction heads, right of 100 by length 2ⁿ; published: Mamba 100 at every one,")
+print("attention 100, 84 and 31 at 2⁸, 2⁹ and 2¹⁰")
+print(f"{'':38} ", *(f"{int(math.log2(length)):3}" for length in lengths))
+curves = []
+for row in heads:
+    right = {entry["changed"]["length"]: entry["accuracy"] for entry in row["evaluate"]}
+    right[256] = row["final"]["accuracy"]
+    name = INDUCTION[row["variant"]]
+    curves.append((name, row["steps"], sorted(right.items())))
+    line = " ".join(f"{100 * right[length]:3.0f}" for length in lengths if length in right)
+    print(f"{name:20}{steps(row):>18}  {line}")
 
 fig, axes = plt.subplots(2, 2, figsize=(7.2, 5.4), layout="constrained")
 for ax, experiment, classes in zip(axes[0], PUBLISHED, (2, 5), strict=True):
@@ -59,10 +81,9 @@ for ax, experiment, classes in zip(axes[0], PUBLISHED, (2, 5), strict=True):
     for variant, row in runs(experiment).items():
         shares = [above_chance(entry["accuracy"], classes) for entry in row["evaluate"]]
         theirs = PUBLISHED[experiment].get(variant)
-        steps = f"{row['steps']:,} of {row['planned']:,}"
         line = "".join(f"{share:7.3f}" for share in shares)
         theirs = "" if theirs is None else f"{theirs:.3f}"
-        print(f"  {NAMES[variant]:20}{steps:>20} {line}   {theirs}".rstrip())
+        print(f"  {NAMES[variant]:20}{steps(row):>20} {line}   {theirs}".rstrip())
         ax.plot(lengths, shares, marker=".", label=NAMES[variant])
     ax.set_xscale("log", base=2)
     ax.set(ylabel="share above chance", ylim=(-0.05, 1.05))
@@ -70,14 +91,13 @@ axes[0, 0].set(title="parity", xlabel="bits")
 axes[0, 1].set(title="arithmetic modulo 5", xlabel="numbers")
 axes[0, 0].legend(fontsize="small")
 
-mamba = runs("induction_heads")["mamba"]
-right = {entry["changed"]["length"]: entry["accuracy"] for entry in mamba["evaluate"]}
-right = dict(sorted({**right, 256: mamba["final"]["accuracy"]}.items()))
-print("\ninduction heads by length, Mamba (published: 1.000 at every one)")
-print("  " + "  ".join(f"{length:,}: {share:.3f}" for length, share in right.items()))
-axes[1, 0].semilogx(list(right), list(right.values()), marker=".", base=2)
+for name, done, points in curves:
+    if name != "attention":
+        ax, label = axes[1, 0], f"{name}, {done:,} steps" if name == "Mamba" else name
+        ax.semilogx(*zip(*points, strict=True), marker=".", label=label, base=2)
 axes[1, 0].axvline(256, color="gray", linestyle=":")
-axes[1, 0].set(title="induction heads, Mamba", xlabel="length", ylabel="accuracy")
+axes[1, 0].set(title="induction heads", xlabel="length", ylabel="accuracy")
+axes[1, 0].legend(fontsize="small")
 
 print("\nbytes_large, bits per held-out byte")
 for text in read_rows(EXPERIMENTS / "bytes_large.jsonl"):
@@ -98,4 +118,3 @@ plt.show()
 
 # %% check
 assert runs("selective_copying")["mamba_small_batch"]["final"]["accuracy"] > 0.99
-assert right[65536] == 1.0

@@ -138,14 +138,27 @@ def test_selective_copying_at_the_size_of_the_paper() -> None:
 
 
 def test_induction_heads_at_the_size_of_the_paper() -> None:
-    found = runs("induction_heads_paper")
-    assert found["mamba"]["final"]["accuracy"] == 1.0
+    rows = read_rows(FOLDER / "induction_heads_paper.jsonl")
+    mamba, longer = (row for row in rows if row["variant"] == "mamba")
+    assert mamba["final"]["accuracy"] == longer["final"]["accuracy"] == 1.0
     for length in (64, 128, 512, 1024, 4096, 16384, 65536):
-        assert at(found["mamba"], length=length)["accuracy"] == 1.0
-    assert at(found["mamba"], length=262144)["accuracy"] > 0.9
-    assert at(found["mamba"], length=1048576)["accuracy"] > 0.6
+        assert at(mamba, length=length)["accuracy"] == 1.0
+    assert at(mamba, length=262144)["accuracy"] > 0.9
+    assert at(mamba, length=1048576)["accuracy"] > 0.6
+    assert longer["steps"] > 1.6 * mamba["steps"]
+    assert at(longer, length=65536)["accuracy"] < 0.85
+    assert at(longer, length=1048576)["accuracy"] < 0.35
+
+
+def test_attention_and_s4_on_induction_heads_at_the_size_of_the_paper() -> None:
+    found = runs("induction_heads_paper")
     assert found["attention"]["final"]["accuracy"] < 0.1
     assert found["attention"]["steps"] < found["attention"]["planned"] / 4
+    attention, s4 = found["attention_large_batch"], found["s4_large_batch"]
+    assert attention["final"]["accuracy"] == s4["final"]["accuracy"] == 1.0
+    assert 0.7 < at(attention, length=512)["accuracy"] < 0.85
+    assert 0.3 < at(attention, length=1024)["accuracy"] < 0.4
+    assert max(at(s4, length=n)["accuracy"] for n in (64, 128, 512, 1024, 4096)) < 0.45
 
 
 def test_associative_recall_at_the_size_of_the_paper() -> None:
