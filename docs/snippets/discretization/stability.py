@@ -12,7 +12,7 @@ rules = (Rule.FORWARD_EULER, Rule.BACKWARD_EULER, Rule.BILINEAR, Rule.ZOH)
 fig, axes = plt.subplots(2, 2, figsize=(6, 5.2), sharex=True, sharey=True)
 for ax, rule in zip(axes.flat, rules, strict=True):
     A_bar = discretize_diagonal(z, one, one, rule).A_bar
-    ax.contourf(x, y, A_bar.abs(), levels=[0, 1, 1e9], colors=["tab:blue", "none"], alpha=0.5)
+    ax.contourf(x, y, A_bar.abs(), levels=[0, 1], colors=["tab:blue"], alpha=0.5)
     ax.axvline(0, color="tab:gray", lw=0.8)
     ax.set(title=rule.replace("_", " "), aspect="equal")
 plt.setp(axes[1], xlabel="Re Δλ")
