@@ -28,9 +28,8 @@ def records(root: Path, **files: list[dict[str, object]]) -> Path:
 
 
 def card(root: Path, language: str, *trained: str) -> str:
-    note = SimpleNamespace(
-        id="experiments", headings=[SimpleNamespace(id="models"), SimpleNamespace(id="paper-size")]
-    )
+    ids = ("models", "paper-size", "recall-at-paper-size")
+    note = SimpleNamespace(id="experiments", headings=[SimpleNamespace(id=name) for name in ids])
     sources = SimpleNamespace(
         config=SimpleNamespace(root=root),
         concepts={},
@@ -48,11 +47,13 @@ def card(root: Path, language: str, *trained: str) -> str:
 
 def test_a_recorded_run_stands_on_the_card(tmp_path: Path) -> None:
     paper = ROW | {"experiment": "copying_paper", "variant": "", "final": {"loss": 0.5}}
-    root = records(tmp_path, models=[ROW], copying_paper=[paper])
-    html = card(root, "en", "models/mamba", "copying_paper")
+    recall = paper | {"experiment": "associative_recall_paper", "final": {"accuracy": 0.9}}
+    root = records(tmp_path, models=[ROW], copying_paper=[paper], associative_recall_paper=[recall])
+    html = card(root, "en", "models/mamba", "copying_paper", "associative_recall_paper")
     assert '<a href="experiments.html#models">loss 1.88, accuracy 54.8 %</a>' in html
     assert "<small>models/mamba · 400 steps · a &lt;card&gt; · 2026-11-28</small>" in html
     assert '<a href="experiments.html#paper-size">loss 0.50</a>' in html
+    assert '<a href="experiments.html#recall-at-paper-size">accuracy 90.0 %</a>' in html
     russian = card(root, "ru", "models/mamba")
     assert "потери 1,88, точность 54,8 %</a>" in russian
     assert "шагов: 400" in russian

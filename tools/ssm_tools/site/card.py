@@ -140,8 +140,10 @@ class CardWriter:
             if row is None:
                 continue
             name = str(row["experiment"])
-            own = "paper-size" if name.endswith("_paper") else name.replace("_", "-")
-            fragment = next((s for s in (own, "provenance") if s in sections), "")
+            own = [name.replace("_", "-")]
+            if name.endswith("_paper"):
+                own = [f"{word}-at-paper-size" for word in name.split("_")] + ["paper-size"]
+            fragment = next((s for s in (*own, "provenance") if s in sections), "")
             href = self._to(self.sources.addresses[note.id], fragment)
             scores = [("loss", "{:.2f}", 1), ("accuracy", "{:.1f} %", 100)]
             shown = ", ".join(
