@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-SIZE, LETTER, LINE = 12.5, 6.9, 15.0  # a name on the screen, in pixels: its font, letter and line
+SIZE, LETTER, LINE = 12.5, 7.4, 15.0  # a name on the screen, in pixels: its font, letter and line
 LONGEST = 34  # letters of a name that the drawing shows
 ZOOMS = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
 FAR = 2.0  # from further away circles touch each other, and names may lie over them
@@ -68,10 +68,14 @@ def levels(labels: Sequence[Label]) -> list[Shown]:
     for zoom in ZOOMS:
         grid: dict[tuple[int, int], list[_Box]] = defaultdict(list)
         for number, label in enumerate(labels):
-            if zoom <= FAR:
-                _put(grid, zoom, _circle(label, zoom, number))
             if found[number].zoom:
-                _put(grid, zoom, _name(label, zoom, number, above=found[number].above))
+                box = _name(label, zoom, number, above=found[number].above)
+                if any(box.meets(other) for other in _near(grid, zoom, box)):
+                    found[number] = Shown()  # nodes drew apart, and names between them met
+                else:
+                    _put(grid, zoom, box)
+        for number, label in enumerate(labels) if zoom <= FAR else ():
+            _put(grid, zoom, _circle(label, zoom, number))
         for number, label in enumerate(labels):
             for above in (False, True) if not found[number].zoom else ():
                 box = _name(label, zoom, number, above=above)
