@@ -78,11 +78,7 @@ def _mo(text: str, attributes: str = "") -> str:
 
 
 def _fence(name: str) -> str:
-    """Attributes of a delimiter that does not stretch: it opens, closes, or is a plain bar.
-
-    A bar between two things is a relation to a browser, with space on both sides; to TeX it is
-    a letter.
-    """
+    """Attributes of a delimiter that keeps its size; a bar is a letter to TeX, not a relation."""
     opens, closes = name[0] in "l([{", name[0] in "r)]}"
     side = ' form="prefix"' if opens else ' form="postfix"' if closes else ""
     bar = ' lspace="0" rspace="0"' if name in ("|", "vert", "Vert") else ""
