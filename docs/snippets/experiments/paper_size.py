@@ -50,6 +50,7 @@ INDUCTION = {
 print("at the length of training       steps of planned      right   published")
 for experiment, variant, theirs in (
     ("selective_copying", "mamba_small_batch", "0.998"),
+    ("selective_copying", "s4_small_batch", "0.183, 0.564"),
     ("copying", "attention", ""),
     ("copying", "mamba", ""),
 ):
@@ -78,13 +79,16 @@ for ax, experiment, classes in zip(axes[0], PUBLISHED, (2, 5), strict=True):
     ]
     head = "".join(f"{length:>7}" for length in lengths)
     print(f"\n{experiment}, share above chance{'':{24 - len(experiment)}}{head}   published")
-    for variant, row in runs(experiment).items():
+    for row in read_rows(EXPERIMENTS / f"{experiment}_paper.jsonl"):
+        variant = row["variant"]
         shares = [above_chance(entry["accuracy"], classes) for entry in row["evaluate"]]
         theirs = PUBLISHED[experiment].get(variant)
         line = "".join(f"{share:7.3f}" for share in shares)
         theirs = "" if theirs is None else f"{theirs:.3f}"
         print(f"  {NAMES[variant]:20}{steps(row):>20} {line}   {theirs}".rstrip())
-        ax.plot(lengths, shares, marker=".", label=NAMES[variant])
+        last = row["steps"] == runs(experiment)[variant]["steps"]
+        look = {"linestyle": "-", "label": NAMES[variant]} if last else {"linestyle": ":"}
+        ax.plot(lengths, shares, marker=".", color=f"C{[*NAMES].index(variant)}", **look)
     ax.set_xscale("log", base=2)
     ax.set(ylabel="share above chance", ylim=(-0.05, 1.05))
 axes[0, 0].set(title="parity", xlabel="bits")
@@ -118,3 +122,4 @@ plt.show()
 
 # %% check
 assert runs("selective_copying")["mamba_small_batch"]["final"]["accuracy"] > 0.99
+assert runs("selective_copying")["s4_small_batch"]["final"]["accuracy"] < 0.35

@@ -56,6 +56,7 @@ def test_generated_digits() -> None:
 def test_large_generated_digits() -> None:
     judged = runs("generated_digits_large")[""]["measured"]["judged"]
     drawn, held, noise = (judged[name] for name in ("drawn", "held out", "noise"))
-    assert 0.4 < drawn["agreement"] < 0.6 < 0.9 < held["agreement"]
+    assert drawn["agreement"] > 0.9
+    assert held["agreement"] > 0.9
     assert held["frechet"] < drawn["frechet"] < noise["frechet"] / 10
     assert drawn["closest"] > 0.2, "no copy"
