@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ssm_tools.site.measured import best_ratio, last_run, measurements
+from ssm_tools.site.measured import last_run, measurements, ratio_of_largest
 from ssm_tools.site.measured_plot import BOTTOM, HEIGHT, length_plot
 from ssm_tools.site.strings import strings
 
@@ -27,10 +27,20 @@ def test_ratio_is_to_the_fastest_peer_of_a_shape() -> None:
         row("ssm_kernels", 1.0, **{"pass": "cold_fwd"}),
         row("fast", 90, **{"pass": "cold_fwd"}),
     ]
-    found = best_ratio(rows)
+    found = ratio_of_largest(rows)
     assert found is not None
     assert (found[0], found[2]["impl"]) == (1.5, "fast")
-    assert best_ratio([row("ssm_kernels", 1.0)]) is None
+    assert ratio_of_largest([row("ssm_kernels", 1.0)]) is None
+
+
+def test_ratio_is_that_of_the_call_that_moves_most() -> None:
+    rows: list[dict[str, Any]] = []
+    for moved, peer in ((1, 9.0), (8, 2.0), (8, 1.2)):
+        size = {"shape": {"l": len(rows)}, "bytes_moved": moved}
+        rows += [row("ssm_kernels", 1.0, **size), row("peer", peer, **size)]
+    found = ratio_of_largest(rows)
+    assert found is not None
+    assert found[0] == 1.2
 
 
 def test_newest_run_of_ours_or_of_a_peer_alone() -> None:
@@ -50,7 +60,7 @@ def test_what_the_newest_run_left_out_is_filled_in_where_the_sources_are_the_sam
     ]
     second = [row("ssm_kernels", 1.0, run="b", **here)]
     assert last_run(first + second) == [first[1], first[2], second[0]]
-    assert best_ratio(last_run(first + second)) is None  # ratios are those of one run
+    assert ratio_of_largest(last_run(first + second)) is None  # ratios are those of one run
     for key in here:
         assert last_run([*first, {**second[0], key: "other"}]) == [{**second[0], key: "other"}]
 

@@ -9,7 +9,7 @@ from html import escape
 from ssm_tools.concepts import Concept, TieState, locate_symbol, locate_test, trained_row
 from ssm_tools.site.links import short_reference
 from ssm_tools.site.listing import code_address
-from ssm_tools.site.measured import best_ratio, is_stale, last_run, read_rows
+from ssm_tools.site.measured import is_stale, last_run, ratio_of_largest, read_rows, shown
 from ssm_tools.site.model import Sources
 from ssm_tools.site.strings import family_title, strings
 from ssm_tools.site.urls import relative, with_fragment
@@ -113,20 +113,20 @@ class CardWriter:
         root = self.sources.config.root
         for name in self.concept.measurements:
             rows = last_run(read_rows(root, name))
-            best = best_ratio(rows)
-            if best is None:
+            found = ratio_of_largest(rows)
+            if found is None:
                 continue
-            ratio, mine, peer = best
+            ratio, mine, peer = found
             note = self.sources.concept_notes.get((self.concept.slug, self.language))
             fragment = "costs" if note and any(h.id == "costs" for h in note.headings) else ""
             stale = f' <strong class="stale">{self.words["stale"]}</strong>'
-            facts = [str(mine.get(key)) for key in ("pass", "device", "dtype", "date")]
+            keys = ("pass", "shape", "device", "dtype", "date")
+            facts = [shown(mine[key]) for key in keys if mine.get(key)]
             if mine.get("commit"):
-                facts.append(str(mine["commit"])[:8])
-            shown = " · ".join(escape(fact) for fact in facts if fact != "None")
+                facts.append(escape(str(mine["commit"])[:8]))
             yield (
                 f'<a href="#{fragment}"><b>{ratio:.2f}×</b> {escape(str(peer["impl"]))}</a>'
-                f"<br><small>{shown}{stale if is_stale(root, mine) else ''}</small>"
+                f"<br><small>{' · '.join(facts)}{stale if is_stale(root, mine) else ''}</small>"
             )
 
     def _trained(self) -> Iterable[str]:

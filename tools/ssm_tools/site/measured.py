@@ -60,10 +60,11 @@ def _where(row: Row) -> tuple[Any, ...]:
     return row.get("device"), row.get("commit"), row.get("source_hash")
 
 
-def best_ratio(rows: Sequence[Row]) -> tuple[float, Row, Row] | None:
-    """Return the best ratio to the fastest peer of a shape and pass, our row and the peer's.
+def ratio_of_largest(rows: Sequence[Row]) -> tuple[float, Row, Row] | None:
+    """Return the ratio to the fastest peer, our row and the peer's, of the call that does most.
 
-    Forward passes come first; the time of a first call is no speed.
+    That is a forward pass where there is one, and the call that moves most bytes; of several such
+    calls the least favourable. The time of a first call is no speed.
     """
     pairs = []
     for mine in rows:
@@ -79,7 +80,9 @@ def best_ratio(rows: Sequence[Row]) -> tuple[float, Row, Row] | None:
             fastest = min(peers, key=lambda row: float(row["ms"]))
             pairs.append((fastest["ms"] / mine["ms"], mine, fastest))
     forward = [pair for pair in pairs if pair[1].get("pass") == "fwd"]
-    return max(forward or pairs, key=lambda pair: pair[0], default=None)
+    return max(
+        forward or pairs, key=lambda pair: (pair[1].get("bytes_moved", 0), -pair[0]), default=None
+    )
 
 
 def is_stale(root: Path, row: Row) -> bool:
@@ -176,10 +179,11 @@ def _ours(row: Row) -> str:
 def _cell(row: Row, key: str, words: Mapping[str, str]) -> str:
     """A row's field; implementations whose names are words are named in the page's language."""
     value = row.get(key)
-    return escape(words[f"impl_{value}"]) if f"impl_{value}" in words else _shown(value)
+    return escape(words[f"impl_{value}"]) if f"impl_{value}" in words else shown(value)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A field of a row as text for a page."""
     if value is None or value == 0.0:  # a first call has no floor
         return "–"
     if isinstance(value, float):
