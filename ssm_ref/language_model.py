@@ -77,10 +77,11 @@ class ResidualBranch(nn.Module):
 
     @property
     def has_hooks(self) -> bool:
-        """Whether somebody acts on this layer as a module: probes, parameters shared over ranks."""
-        return bool(
-            self._forward_pre_hooks or self._forward_hooks or self._backward_hooks
-            or self._backward_pre_hooks
+        """Whether somebody acts on this layer or its norm: probes, parameters shared over ranks."""
+        return any(
+            module._forward_pre_hooks or module._forward_hooks
+            or module._backward_pre_hooks or module._backward_hooks
+            for module in (self, self.norm)
         )  # fmt: skip
 
     def forward(
@@ -144,7 +145,7 @@ class LanguageModel(nn.Module):
     """Eqs. (1) to (3) around branches made by `branch(layer)`, with norms made by `norm()`.
 
     `join`, if it is set, adds what one layer's branch gave and normalises it for the next at once,
-    in the stead of layers that have no hooks.
+    in the stead of layers that have no hooks, nor on their norms.
     """
 
     join: Join | None = None
@@ -248,8 +249,9 @@ class LanguageModel(nn.Module):
         after: State = []
         y: Tensor | None = None
         for layer, past in zip(self.blocks, state, strict=True):
-            if self.join is None:
-                x, past = layer.resume(x, past, dtype, mask)
+            if self.join is None or layer.has_hooks:
+                x, past = layer.resume(x if y is None else x + y, past, dtype, mask)
+                y = None
             else:
                 x, u = self.join(layer.norm, x, y, dtype)
                 y, past = layer.advance(u, past, mask)

@@ -89,11 +89,9 @@ def accelerate(model: nn.Module, *, backend: str = "auto") -> nn.Module:
 def _rate(A_log: Tensor, *, backend: str) -> Tensor:
     """A in one launch, where it records no gradients."""
     recording = A_log.requires_grad and torch.is_grad_enabled()
-    return (
-        block.decay_rate(A_log)
-        if recording or not uses_triton(backend, A_log)
-        else (decay_rate(A_log))
-    )
+    if recording or not uses_triton(backend, A_log):
+        return block.decay_rate(A_log)
+    return decay_rate(A_log)
 
 
 def _has_scale(layer: Any) -> bool:
@@ -105,9 +103,8 @@ def _has_scale(layer: Any) -> bool:
 def _join(
     norm: Any, x: Tensor, y: Tensor | None, dtype: torch.dtype, *, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """x + y and its norm in one launch; by themselves where a hook wants to see the norm."""
-    hooked = norm._forward_hooks or norm._forward_pre_hooks or norm._backward_hooks
-    if hooked or not uses_triton(backend, x):
+    """x + y and its norm, in one launch where Triton runs."""
+    if not uses_triton(backend, x):
         x = x if y is None else x + y
         return x, norm(x).to(dtype)
     return add_rms_norm(x, y, norm.weight, eps=norm.eps, dtype=dtype)

@@ -97,8 +97,20 @@ def test_layers_are_joined_where_nobody_watches_their_norms(
         hook = fast.layers[2].register_forward_pre_hook(lambda *a: seen.append(a[1][0].dtype))
         torch.testing.assert_close(fast(ids), plain(ids), rtol=2e-2, atol=2e-3)
         hook.remove()
-    assert joined.call_count == 13
-    assert seen == [torch.float32] * 2
+        assert joined.call_count == 13
+        hook = fast.layers[2].norm.register_forward_hook(lambda *a: seen.append(a[2].dtype))
+        got, _ = fast.prefill(ids, fast.allocate_state(1))
+        torch.testing.assert_close(got, plain(ids), rtol=2e-2, atol=2e-3)
+        hook.remove()
+    assert joined.call_count == 17
+    assert seen == [torch.float32] * 3
+    hook = fast.layers[2].norm.register_full_backward_pre_hook(
+        lambda *a: seen.append(a[1][0].dtype)
+    )
+    fast(ids).float().sum().backward()
+    hook.remove()
+    assert len(seen) == 4
+    fast.zero_grad()
     apart, want, got = (
         torch.autograd.grad(model(ids).float().square().sum(), model.layers[0].norm.weight)[0]
         for model in (_apart(fast), plain, fast)
